@@ -1,0 +1,169 @@
+"""The spec's files to a Cluster: parsed, merged, validated; every fault told, none of them in pydantic's words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from compiler.diagnostics import Diagnostic, error, has_errors
+from compiler.overlay import Merged, merge
+from compiler.source import parse
+from schema.scalar import REFUSED, Scalar
+from schema.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pydantic_core import ErrorDetails
+
+    from compiler.diagnostics import Path
+    from compiler.overlay import Entry
+    from compiler.source import Source
+    from schema.cluster import Cluster
+
+
+class Loaded(NamedTuple):
+    """What was said, and what it takes to say where.
+
+    Attributes:
+        cluster: The spec, or None when it has faults.
+        entries: For each node, its entry in each file.
+        diagnostics: All faults of the text and of its structure.
+    """
+
+    cluster: Cluster | None
+    entries: list[Entry]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def load(sources: Sequence[Source]) -> Loaded:
+    """The cluster that the spec and its overlays describe."""
+    parsed = [(source, *parse(source)) for source in sources]
+    told = tuple(fault for _, _, faults in parsed for fault in faults)
+    merged, faults = merge([(source, tree) for source, tree, _ in parsed])
+    cluster, invalid = _validate(merged)
+    diagnostics = (*told, *faults, *invalid)
+    return Loaded(None if has_errors(diagnostics) else cluster, merged.entries, diagnostics)
+
+
+def _validate(merged: Merged) -> tuple[Cluster | None, tuple[Diagnostic, ...]]:
+    from pydantic import ValidationError  # noqa: PLC0415 - 100 ms that `--help` does not need
+
+    from schema.cluster import Cluster  # noqa: PLC0415
+
+    if merged.tree is REFUSED:
+        return None, ()
+    try:
+        return Cluster.model_validate(merged.tree), ()
+    except ValidationError as invalid:
+        schema = Cluster.model_json_schema()
+        faults = [_translate(each, schema) for each in invalid.errors(include_url=False)]
+        return None, _without_echoes([fault for fault in faults if fault is not None])
+
+
+def _without_echoes(faults: list[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """`frist` for `first` is one mistake: that `first` is missing goes without saying."""
+    meant = {
+        (*fault.path[:-1], fault.hint.removeprefix("did you mean ").removesuffix("?"))
+        for fault in faults
+        if fault.code == "unknown-key"
+    }
+    return tuple(fault for fault in faults if fault.code != "missing-field" or fault.path not in meant)
+
+
+def _translate(fault: ErrorDetails, schema: Mapping[str, object]) -> Diagnostic | None:
+    """The fault in the words of the one who must mend the spec; None when it was told already."""
+    value = fault["input"]
+    if fault["type"] == "told" or value is REFUSED:
+        return None
+    at_key = fault["loc"][-1:] == ("[key]",)
+    path: Path = tuple(part for part in fault["loc"] if not str(part).startswith(("<", "[")))
+    made = _made_of(fault, path, value, schema)
+    secret = path[:1] == ("secrets",)
+    return made._replace(at_key=at_key or made.at_key, secret=secret)
+
+
+def _made_of(
+    fault: ErrorDetails, path: Path, value: object, schema: Mapping[str, object]
+) -> Diagnostic:
+    from schema.text import kind  # noqa: PLC0415 - see `_validate`
+
+    context = fault.get("ctx", {})
+    match fault["type"]:
+        case "spec":
+            return error(context["code"], path, context.get("message") or fault["msg"], context.get("hint", ""))
+        case "extra_forbidden":
+            return _unknown_key(path, schema)
+        case "missing":
+            return _missing(path, schema)
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return error("wrong-type", path, f"should be a mapping, not {kind(value)}", _empty_hint(value))
+        case "list_type" | "tuple_type":
+            return error("wrong-type", path, f"should be a list, not {kind(value)}", _empty_hint(value))
+        case "too_short" | "too_long":
+            bound = context.get("min_length", context.get("max_length"))
+            least = "at least" if fault["type"] == "too_short" else "at most"
+            message = f"has {context['actual_length']} entries and needs {least} {bound}"
+            return error("wrong-length", path, message)
+        case "greater_than_equal" | "less_than_equal":
+            bound, word = (context["ge"], "least") if "ge" in context else (context["le"], "most")
+            number = value.text if isinstance(value, Scalar) else value
+            return error("out-of-range", path, f"is {number} and must be at {word} {bound}")
+        case _:
+            return error("invalid", path, fault["msg"][:1].lower() + fault["msg"][1:])
+
+
+def _empty_hint(value: object) -> str:
+    return "remove the key, or give it a value" if isinstance(value, Scalar) and value.value is None else ""
+
+
+def _unknown_key(path: Path, schema: Mapping[str, object]) -> Diagnostic:
+    fields = sorted(_fields(schema, path[:-1]))
+    key = str(path[-1])
+    hint = did_you_mean(key, fields) or f"the fields here are {', '.join(fields)}"
+    where = "the spec" if len(path) == 1 else _owner(path)
+    return error("unknown-key", path, f"{key} is no field of {where}", hint, at_key=True)
+
+
+def _owner(path: Path) -> str:
+    names = [part for part in path[:-1] if isinstance(part, str)]
+    return "a node" if path[0] == "nodes" and names == ["nodes"] else f"`{names[-1]}`"
+
+
+def _missing(path: Path, schema: Mapping[str, object]) -> Diagnostic:
+    field = _fields(schema, path[:-1]).get(str(path[-1]), {})
+    examples = field.get("examples", [])
+    written = f"{path[-1]}: {examples[0]}" if examples and not isinstance(examples[0], list | dict) else path[-1]
+    described = str(field.get("description", "")).split("\n")[0]
+    return error("missing-field", path, "is missing", f"add `{written}`. {described}".strip())
+
+
+def _fields(schema: Mapping[str, object], path: Path) -> dict[str, dict[str, list[object]]]:
+    """The fields that the JSON Schema allows at a path."""
+    found = [schema]
+    for part in path:
+        found = [below for each in found for below in _below(each, part, schema)]
+    return {name: field for each in _resolved(found, schema) for name, field in each.get("properties", {}).items()}  # type: ignore[attr-defined]
+
+
+def _below(node: Mapping[str, object], part: str | int, schema: Mapping[str, object]) -> list[Mapping[str, object]]:
+    below = []
+    for each in _resolved([node], schema):
+        if isinstance(part, int):
+            below.append(each.get("items"))
+        else:
+            below.append(each.get("properties", {}).get(part) or each.get("additionalProperties"))  # type: ignore[attr-defined]
+    return [each for each in below if isinstance(each, dict)]
+
+
+def _resolved(nodes: Sequence[Mapping[str, object]], schema: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """The nodes with references followed and alternatives side by side."""
+    resolved: list[Mapping[str, object]] = []
+    for node in nodes:
+        if "$ref" in node:
+            name = str(node["$ref"]).rsplit("/", 1)[-1]
+            resolved += _resolved([schema["$defs"][name]], schema)  # type: ignore[index]
+        elif alternatives := node.get("anyOf") or node.get("oneOf"):
+            resolved += _resolved(alternatives, schema)  # type: ignore[arg-type]
+        else:
+            resolved.append(node)
+    return resolved

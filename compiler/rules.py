@@ -1,0 +1,536 @@
+"""What a spec may not say although each field of it is well formed: one function a rule, all run, in order."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING, NamedTuple
+
+from compiler.diagnostics import Diagnostic, error, warning
+from compiler.facts import accelerator, accelerator_names
+from compiler.parallelism import illegal, legal_sizes, parallelism
+from compiler.said import env_of, interface_of, npu_addresses_of, npus_of
+from schema.accelerator import Accelerator, Refused
+from schema.cluster import FirstAddress, Sizes
+from schema.suggest import did_you_mean
+from schema.text import MAX_ENV_LINE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from compiler.diagnostics import Path
+    from schema.cluster import Cluster
+
+# Computed from one field each, so that a spec cannot make them disagree.
+COMPUTED_ENV = {
+    "HCCL_IF_IP": "it comes from the node's `address`",
+    "VLLM_HOST_IP": "it comes from the node's `address`",
+    "HCCL_SOCKET_IFNAME": "it comes from the node's `interface`",
+    "GLOO_SOCKET_IFNAME": "it comes from the node's `interface`",
+    "TP_SOCKET_IFNAME": "it comes from the node's `interface`",
+    "ASCEND_RT_VISIBLE_DEVICES": "it comes from the node's `npus`",
+    "RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES": "it is always 1: without it Ray hides NPUs from vLLM",
+    "HCCL_IF_BASE_PORT": "it comes from `ports.hccl_base`",
+}
+# Compose and Docker read these for themselves when a folder's env file is given to them.
+_READERS_OWN_ENV = re.compile(r"(?:COMPOSE|DOCKER|BUILDKIT)_.*")
+_SECRET_ENV = re.compile(r".*(?:TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY|PRIVATE_KEY)", re.IGNORECASE)
+COMPUTED_ARGS = {
+    **dict.fromkeys(
+        ("tensor-parallel-size", "tp", "pipeline-parallel-size", "pp"), "say it with `serve.parallelism`"
+    ),
+    "distributed-executor-backend": "it is always ray",
+    "port": "say it with `serve.port`",
+    "host": "the API listens on every interface of the head, at `serve.port`",
+    "uds": "the API listens at `serve.port`",
+    "model": "say it with `serve.model`",
+    "model-tag": "say it with `serve.model`",
+    "config": "write its flags here, where they are checked",
+    "num-gpus": "Ray would register GPUs instead of NPUs: github.com/vllm-project/vllm-ascend/issues/3114",
+    "api-key": "pass it as the secret VLLM_API_KEY, so that it stands in no file and no process list",
+    **dict.fromkeys(
+        ("nnodes", "node-rank", "master-addr", "master-port", "headless"),
+        "Ray brings the nodes together; this flag is for vLLM without Ray",
+    ),
+    **dict.fromkeys(
+        (
+            "data-parallel-size", "dp", "data-parallel-size-local", "data-parallel-rank",
+            "data-parallel-address", "data-parallel-rpc-port", "data-parallel-backend",
+        ),
+        "data parallelism over Ray hangs: github.com/vllm-project/vllm/issues/44878",
+    ),
+}  # fmt: skip
+# CANN's documented ranges: https://www.hiascend.com/document/detail/en/canncommercial/850/maintenref/envvar
+_ENV_RANGES = {
+    "HCCL_CONNECT_TIMEOUT": (120, 7200),
+    "HCCL_BUFFSIZE": (1, None),
+    "HCCL_RDMA_SL": (0, 7),
+    "HCCL_RDMA_TIMEOUT": (5, 24),
+    "HCCL_RDMA_RETRY_CNT": (1, 7),
+    "HCCL_RDMA_QPS_PER_CONNECTION": (1, 8),
+}
+_LEAST_SHM = 10 * 2**30  # Ray's object store takes up to 10 GB and falls back to /tmp below that
+LABEL_PREFIX = "ascend-cluster."
+
+
+class Subject(NamedTuple):
+    """What the rules judge: the cluster, and its accelerator where there is such a one."""
+
+    cluster: Cluster
+    accelerator: Accelerator | None
+
+
+def judge(cluster: Cluster) -> tuple[Diagnostic, ...]:
+    """Everything that the rules find, errors and warnings."""
+    known = accelerator(cluster.accelerator)
+    subject = Subject(cluster, known if isinstance(known, Accelerator) else None)
+    return tuple(found for rule in RULES for found in rule(subject))
+
+
+def _accelerator_runs_this(subject: Subject) -> Iterator[Diagnostic]:
+    name = subject.cluster.accelerator
+    known = accelerator(name)
+    if known is None:
+        names = [each for each in accelerator_names() if isinstance(accelerator(each), Accelerator)]
+        hint = did_you_mean(name, accelerator_names()) or f"the accelerators are {', '.join(names)}"
+        yield error("unknown-accelerator", ("accelerator",), f"{name!r} is no accelerator known here", hint)
+    elif isinstance(known, Refused):
+        message = f"{known.title} cannot run this: {known.reason}"
+        yield error("refused-accelerator", ("accelerator",), message, f"see {known.sources[0]}")
+
+
+def _image_fits(subject: Subject) -> Iterator[Diagnostic]:
+    image = subject.cluster.image
+    rest, _, digest = image.partition("@")
+    tag = rest.rsplit("/", 1)[-1].partition(":")[2]
+    if not digest and tag in ("", "latest"):
+        message = "without a tag each node may pull another image" if not tag else "`latest` may differ between nodes"
+        yield warning("image-not-pinned", ("image",), message, "name a release, like :v0.11.0, or a digest")
+    if subject.accelerator is None or not tag:
+        return
+    wanted, found = subject.accelerator.image_suffix, _suffix(tag)
+    if wanted != found:
+        made_for = f"has the suffix {found}" if found else "has no suffix, so the image is made for Atlas A2"
+        hint = f"the images for {subject.accelerator.name} end in {wanted or 'the version itself'}: :{_retagged(tag, found, wanted)}"
+        yield warning("image-suffix", ("image",), f"the tag {tag} {made_for}", hint)
+
+
+def _suffix(tag: str) -> str:
+    match = re.fullmatch(r".*?(-a3|-310p|-950dt)?(?:-openeuler)?", tag)
+    return (match and match[1]) or ""
+
+
+def _retagged(tag: str, found: str, wanted: str) -> str:
+    base = tag.removesuffix("-openeuler")
+    system = tag[len(base) :]
+    return base.removesuffix(found) + wanted + system
+
+
+def _names_are_unique(subject: Subject) -> Iterator[Diagnostic]:
+    seen: dict[str, int] = {}
+    for index, node in enumerate(subject.cluster.nodes):
+        first = seen.setdefault(node.name, index)
+        if first != index:
+            hint = "every node needs its own name; the first one is at {there}"
+            path, there = ("nodes", index, "name"), ("nodes", first, "name")
+            yield error("duplicate-name", path, f"{node.name} is already the name of a node", hint, related=there)
+
+
+def _addresses_are_unique(subject: Subject) -> Iterator[Diagnostic]:
+    seen: dict[str, int] = {}
+    nodes = subject.cluster.nodes
+    for index, node in enumerate(nodes):
+        first = seen.setdefault(node.address, index)
+        if first != index:
+            other = nodes[first].name
+            hint = f"every node needs its own address; {other} has this one at {{there}}"
+            path, there = ("nodes", index, "address"), ("nodes", first, "address")
+            message = f"{node.address} is already the address of {other}"
+            yield error("duplicate-address", path, message, hint, related=there)
+
+
+def _interfaces_are_named(subject: Subject) -> Iterator[Diagnostic]:
+    for index, node in enumerate(subject.cluster.nodes):
+        if interface_of(node, subject.cluster) is None:
+            hint = "name it in `defaults`, or here; `ip -4 addr` on the node shows which one owns the address"
+            yield error("missing-interface", ("nodes", index), f"{node.name} has no interface", hint)
+
+
+def _one_head(subject: Subject) -> Iterator[Diagnostic]:
+    nodes = subject.cluster.nodes
+    heads = [index for index, node in enumerate(nodes) if node.role == "head"]
+    for index in heads[1:]:
+        path, there = ("nodes", index, "role"), ("nodes", heads[0], "role")
+        hint = f"one node is the head; {nodes[heads[0]].name} is it at {{there}}"
+        yield error("several-heads", path, f"{nodes[index].name} is a second head", hint, related=there)
+    if all(node.role == "worker" for node in nodes):
+        yield error("no-head", ("nodes", 0, "role"), "every node is a worker", "give one `role: head`")
+
+
+def _npus_exist(subject: Subject) -> Iterator[Diagnostic]:
+    cluster, known = subject
+    if known is None:
+        return
+    written = [(("defaults", "npus"), cluster.defaults.npus)]
+    written += [(("nodes", index, "npus"), node.npus) for index, node in enumerate(cluster.nodes)]  # type: ignore[misc]
+    for path, npus in written:
+        if npus is None:
+            continue
+        if not npus:
+            yield error("npus", path, "names no NPU", f"name some of 0 to {known.npus - 1}, or leave it out for all")
+        for position, npu in enumerate(npus):
+            if not 0 <= npu < known.npus:
+                message = f"{npu} is no NPU of {known.name}"
+                yield error("npus", (*path, position), message, f"its ids are 0 to {known.npus - 1}")
+            elif position and npu <= npus[position - 1]:
+                message = f"{npu} follows {npus[position - 1]}"
+                yield error("npus", (*path, position), message, "list each id once, ascending: addresses go by this order")
+        unused = sorted(set(range(known.npus)) - set(npus))
+        if unused and npus:
+            message = f"NPUs {', '.join(map(str, unused))} stay idle"
+            yield warning("idle-npus", path, message, "leave `npus` out to use all of them")
+
+
+def _npu_addresses_fit(subject: Subject) -> Iterator[Diagnostic]:
+    cluster, known = subject
+    if known is None:
+        return
+    for index, node in enumerate(cluster.nodes):
+        path: Path = ("nodes", index, "npu_addresses")
+        npus = npus_of(node, cluster, known)
+        written = node.npu_addresses
+        if written is None:
+            if len(cluster.nodes) > 1:
+                query = " ".join(known.network.address_query)
+                hint = f"`hccn_tool -i 0 {query}` on the node prints the first of them"
+                message = f"{node.name} has no npu_addresses, so they cannot be checked nor pinged across nodes"
+                yield warning("no-npu-addresses", ("nodes", index), message, hint)
+        elif isinstance(written, FirstAddress):
+            yield from _consecutive(written, len(npus), known, path)
+        elif len(written) != len(npus):
+            few = "too few" if len(written) < len(npus) else "too many"
+            message = f"{len(written)} addresses for {len(npus)} NPUs are {few}"
+            yield error("npu-address-count", path, message, f"one per NPU, in the order {_listed(npus)}")
+
+
+def _consecutive(first: FirstAddress, npus: int, known: Accelerator, path: Path) -> Iterator[Diagnostic]:
+    last_octet = int(IPv4Address(first.first)) & 255
+    if last_octet + npus - 1 > 254:  # noqa: PLR2004 - .255 is a broadcast address
+        message = f"{npus} addresses from {first.first} on do not fit before .255"
+        yield error("npu-address-count", (*path, "first"), message, "list the addresses one by one")
+    if known.super_pod:
+        message = f"virtual NIC addresses of {known.name} are rarely consecutive: 192.SERVER.(2 + die).(199 - device)"
+        hint = f"list what `hccn_tool -i N {' '.join(known.network.address_query)}` prints for each NPU"
+        yield warning("consecutive-addresses", (*path, "first"), message, hint)
+
+
+def _listed(npus: tuple[int, ...]) -> str:
+    return ", ".join(map(str, npus))
+
+
+def _npu_addresses_are_unique(subject: Subject) -> Iterator[Diagnostic]:
+    cluster, known = subject
+    if known is None:
+        return
+    hosts = {node.address: node.name for node in cluster.nodes}
+    seen: dict[str, Path] = {}
+    for index, node in enumerate(cluster.nodes):
+        path: Path = ("nodes", index, "npu_addresses")
+        listed = isinstance(node.npu_addresses, list)
+        for position, address in enumerate(npu_addresses_of(node, len(npus_of(node, cluster, known)))):
+            here = (*path, position) if listed else (*path, "first")
+            if address in hosts:
+                message = f"{address} is the address of {hosts[address]} itself"
+                yield error("duplicate-npu-address", here, message, "an NPU has an address of its own")
+            there = seen.setdefault(address, here)
+            if there is not here:
+                hint = f"every NPU needs its own address; {cluster.nodes[_index(there)].name} has this one at {{there}}"
+                message = f"{address} is already the address of another NPU"
+                yield error("duplicate-npu-address", here, message, hint, related=there)
+
+
+def _index(path: Path) -> int:
+    return int(path[1])
+
+
+def _nodes_are_alike(subject: Subject) -> Iterator[Diagnostic]:
+    cluster, known = subject
+    if known is None or isinstance(cluster.serve.parallelism, Sizes):
+        return
+    counts = [len(npus_of(node, cluster, known)) for node in cluster.nodes]
+    usual = Counter(counts).most_common(1)[0][0]
+    for index, count in enumerate(counts):
+        if count != usual:
+            path = ("nodes", index, "npus") if cluster.nodes[index].npus is not None else ("nodes", index)
+            message = f"{cluster.nodes[index].name} brings {count} NPUs, most nodes bring {usual}"
+            hint = "use the same number on all nodes, or give explicit sizes: parallelism: {tensor: N, pipeline: M}"
+            yield error("uneven-npus", path, message, hint)
+
+
+def _sizes_multiply_out(subject: Subject) -> Iterator[Diagnostic]:
+    cluster, known = subject
+    if known is None:
+        return
+    written = cluster.serve.parallelism
+    counts = [len(npus_of(node, cluster, known)) for node in cluster.nodes]
+    world = sum(counts)
+    path: Path = ("serve", "parallelism")
+    if isinstance(written, Sizes):
+        sizes = (written.tensor, written.pipeline)
+        if written.tensor * written.pipeline != world:
+            message = (
+                f"{written.tensor} x {written.pipeline} is {written.tensor * written.pipeline}, "
+                f"but the {_counted(len(counts), 'node')} bring {_counted(world, 'NPU')}"
+            )
+            yield error("parallelism-size", path, message, _sizes_hint(world, cluster))
+            return
+    elif len(set(counts)) != 1 or not counts[0]:
+        return
+    else:
+        sizes = parallelism(len(counts), counts[0], written, cluster.model)[:2]
+    if reason := illegal(*sizes, cluster.model):
+        yield error("parallelism-illegal", path, f"TP {sizes[0]} x PP {sizes[1]}: {reason}", _sizes_hint(world, cluster))
+
+
+def _sizes_hint(world: int, cluster: Cluster) -> str:
+    legal = legal_sizes(world, cluster.model)
+    if not legal:
+        return "no sizes use all NPUs with this model; use fewer NPUs"
+    shown = ", ".join(f"{{tensor: {tensor}, pipeline: {pipeline}}}" for tensor, pipeline in legal[:6])
+    return f"what multiplies out: {shown}{', ...' if len(legal) > 6 else ''}"  # noqa: PLR2004
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+HCCL_PORTS = 16  # HCCL_IF_BASE_PORT and the 15 after it
+
+
+def _ports_are_distinct(subject: Subject) -> Iterator[Diagnostic]:
+    ports = subject.cluster.ports
+    first, last = ports.worker_range
+    if first >= last:
+        message = f"the first port {first} is not below the last {last}"
+        yield error("port-range", ("ports", "worker_range"), message, "Ray wants the lower one first")
+    taken: list[tuple[int, int, str, Path]] = [(first, last, "Ray's workers", ("ports", "worker_range"))]
+    base = ports.hccl_base
+    fixed: list[tuple[int, int, str, Path]] = [
+        (getattr(ports, name), getattr(ports, name), f"ports.{name}", ("ports", name))
+        for name in type(ports).model_fields
+        if name not in ("worker_range", "hccl_base")
+    ]
+    fixed.append((base, base + HCCL_PORTS - 1, "HCCL", ("ports", "hccl_base")))
+    fixed.append((subject.cluster.serve.port, subject.cluster.serve.port, "serve.port", ("serve", "port")))
+    for low, high, owner, path in fixed:
+        for other_low, other_high, other, other_path in taken:
+            if low <= other_high and other_low <= high:
+                yield _port_clash((low, high, owner, path), (other_low, other_high, other, other_path), subject.cluster)
+                break
+        taken.append((low, high, owner, path))
+
+
+def _port_clash(
+    this: tuple[int, int, str, Path], other: tuple[int, int, str, Path], cluster: Cluster
+) -> Diagnostic:
+    """The clash, at the end of it that the spec wrote: the other one may be a default."""
+    if not _written(this[3], cluster) and _written(other[3], cluster):
+        this, other = other, this
+    low, high, owner, path = this
+    said = f"{low}" if low == high else f"{low}-{high}"
+    theirs = f"{other[0]}" if other[0] == other[1] else f"{other[0]}-{other[1]}"
+    hint = "every port on a node has one owner; take another" + (
+        f" ({other[2]} is at {{there}})" if _written(other[3], cluster) else f" ({other[2]} has {theirs} by default)"
+    )
+    message = f"{said} of {owner} is also {theirs} of {other[2]}" if low != high or other[0] != other[1] else (
+        f"{low} is already the port of {other[2]}"
+    )
+    return error("port-clash", path, message, hint, related=other[3])
+
+
+def _written(path: Path, cluster: Cluster) -> bool:
+    room = cluster.ports if path[0] == "ports" else cluster.serve
+    return path[1] in room.model_fields_set
+
+
+def _env_is_ours_to_give(subject: Subject) -> Iterator[Diagnostic]:
+    cluster = subject.cluster
+    for path, env in _environments(cluster):
+        for name, value in env.items():
+            here = (*path, name)
+            if name in COMPUTED_ENV:
+                yield error("computed-env", here, f"{name} is computed", COMPUTED_ENV[name], at_key=True)
+            elif _READERS_OWN_ENV.fullmatch(name):
+                hint = "Compose and Docker read variables of this name for themselves"
+                yield error("reserved-env", here, f"{name} cannot be given to the container", hint, at_key=True)
+            elif name in cluster.secrets:
+                message = f"{name} is a secret and an ordinary variable"
+                yield error("computed-env", here, message, "keep it under `secrets` alone", at_key=True)
+            elif _SECRET_ENV.fullmatch(name) and value:
+                message = f"{name} looks like a secret, and this value would stand in the generated files"
+                hint = f"pass it through: secrets: {{{name}: {{from_env: {name}}}}}"
+                yield error("secret-in-env", here, message, hint, at_key=True, secret=True)
+            elif len(f"{name}={value}".encode()) > MAX_ENV_LINE:
+                message = f"{name} and its value are longer than the 64 KiB that docker's --env-file reads"
+                yield error("env-value", here, message, "put it in a mounted file")
+            yield from _env_in_range(here, name, value)
+    for name in cluster.secrets:
+        if name in COMPUTED_ENV or _READERS_OWN_ENV.fullmatch(name):
+            hint = COMPUTED_ENV.get(name, "Compose and Docker read variables of this name for themselves")
+            yield error("computed-env", ("secrets", name), f"{name} is no secret", hint, at_key=True)
+
+
+def _environments(cluster: Cluster) -> Iterator[tuple[Path, dict[str, str]]]:
+    yield ("env",), cluster.env
+    yield ("defaults", "env"), cluster.defaults.env
+    for index, node in enumerate(cluster.nodes):
+        if node.env:
+            yield ("nodes", index, "env"), node.env
+
+
+def _env_in_range(path: Path, name: str, value: str) -> Iterator[Diagnostic]:
+    if name not in _ENV_RANGES:
+        return
+    least, most = _ENV_RANGES[name]
+    number = int(value) if value.isascii() and value.isdecimal() and len(value) < 10 else None  # noqa: PLR2004
+    if number is None or number < least or (most is not None and number > most):
+        wanted = f"{least} to {most}" if most is not None else f"{least} or more"
+        yield error("env-range", path, f"{name} is {value!r} and must be a whole number, {wanted}")
+
+
+def _one_path_inside_a_server(subject: Subject) -> Iterator[Diagnostic]:
+    for index, node in enumerate(subject.cluster.nodes):
+        env = env_of(node, subject.cluster)
+        if env.get("HCCL_INTRA_PCIE_ENABLE") == "1" and env.get("HCCL_INTRA_ROCE_ENABLE") == "1":
+            name = "HCCL_INTRA_ROCE_ENABLE"
+            path = next(
+                (*path, name)
+                for path, given in (
+                    (("nodes", index, "env"), node.env),
+                    (("defaults", "env"), subject.cluster.defaults.env),
+                    (("env",), subject.cluster.env),
+                )
+                if name in given
+            )
+            hint = "HCCL takes PCIe or RoCE inside a server, not both; set one of them to 0"
+            yield error("env-range", path, f"{name} and HCCL_INTRA_PCIE_ENABLE are both 1", hint)
+            return
+
+
+def _args_are_vllms(subject: Subject) -> Iterator[Diagnostic]:
+    for name, value in subject.cluster.serve.args.items():
+        path = ("serve", "args", name)
+        for computed in (name, name.removeprefix("no-")):
+            if computed in COMPUTED_ARGS:
+                message = f"{name} may not be given by hand"
+                yield error("computed-arg", path, message, COMPUTED_ARGS[computed], at_key=True)
+                break
+        yield from _words_are_values(path, value)
+    served = subject.cluster.serve.args.get("served-model-name")
+    if served is not None and (not served or isinstance(served, bool | dict)):
+        yield error("wrong-type", ("serve", "args", "served-model-name"), "should be the name that requests use")
+
+
+def _words_are_values(path: Path, value: object) -> Iterator[Diagnostic]:
+    """A list is several words after one flag, and argparse takes a word with a dash for the next flag."""
+    if not isinstance(value, list):
+        return
+    if not value:
+        yield error("wrong-length", path, "is an empty list", "leave the flag out, or give it a value")
+    for position, item in enumerate(value):
+        if isinstance(item, list | dict):
+            continue
+        if str(item).startswith("-"):
+            message = f"{item!r} begins with a dash, so vLLM would take it for a flag"
+            yield error("vllm-value", (*path, position), message, "vLLM has no way to pass it in a list")
+
+
+def _mounts_do_not_clash(subject: Subject) -> Iterator[Diagnostic]:
+    cluster, known = subject
+    container = cluster.container
+    taken: dict[str, Path] = {"/root/.cache": ("cache",)}
+    ours = {target for _, target in known.mounts} if known else set()
+    ours.add("/usr/local/bin/npu-smi")
+    for index, mount in enumerate(container.mounts):
+        path = ("container", "mounts", index, "target")
+        target = mount.target.rstrip("/")
+        if target in ours:
+            yield error("mount-clash", path, f"{target} is mounted already", "every container of this accelerator has it")
+        elif target in taken:
+            there = taken[target]
+            hint = "two mounts cannot share a target; the other one is at {there}"
+            yield error("mount-clash", path, f"{target} is mounted already", hint, related=there)
+        taken.setdefault(target, path)
+    for index, device in enumerate(container.devices):
+        if device in container.devices[:index] or _is_npu(device, known):
+            path = ("container", "devices", index)
+            yield error("device-clash", path, f"{device} is given already", "NPUs are given by `npus`; remove it here")
+
+
+def _is_npu(device: str, known: Accelerator | None) -> bool:
+    return known is not None and (
+        device in known.management_devices or device.startswith(known.device.format(npu=""))
+    )
+
+
+def _nodes_share_a_network(subject: Subject) -> Iterator[Diagnostic]:
+    nodes = subject.cluster.nodes
+    first = IPv4Network(f"{nodes[0].address}/16", strict=False)
+    for index, node in enumerate(nodes[1:], start=1):
+        if IPv4Address(node.address) not in first:
+            message = f"{node.address} is far from {nodes[0].address} of {nodes[0].name}"
+            hint = (
+                "the guide wants all nodes on one LAN; nodes in different subnets were seen to hang: "
+                "github.com/vllm-project/vllm-ascend/issues/5949"
+            )
+            yield warning("different-networks", ("nodes", index, "address"), message, hint)
+            return
+
+
+def _shm_holds_the_object_store(subject: Subject) -> Iterator[Diagnostic]:
+    size = subject.cluster.container.shm_size
+    if shm_bytes(size) < _LEAST_SHM:
+        message = f"{size} is less than Ray's object store takes; it would use /tmp, which is slow"
+        yield warning("small-shm", ("container", "shm_size"), message, "16g is the default; 10g is the least")
+
+
+def shm_bytes(size: str) -> int:
+    """The bytes of a size like 16g, as Docker reads it."""
+    text = size.lower().removesuffix("b")
+    unit = {"k": 10, "m": 20, "g": 30}.get(text[-1:], 0)
+    return int(text.rstrip("kmg")) << unit
+
+
+def _labels_are_not_ours(subject: Subject) -> Iterator[Diagnostic]:
+    cluster = subject.cluster
+    rooms: list[tuple[Path, Iterable[str]]] = [(("defaults", "labels"), cluster.defaults.labels)]
+    rooms += [(("nodes", index, "labels"), node.labels) for index, node in enumerate(cluster.nodes)]
+    for path, labels in rooms:
+        for name in labels:
+            if name.startswith((LABEL_PREFIX, "com.docker.compose.")):
+                hint = "the compiler and Compose find their containers by labels of this prefix"
+                yield error("reserved-label", (*path, name), f"{name} may not be given", hint, at_key=True)
+
+
+RULES = (
+    _accelerator_runs_this,
+    _image_fits,
+    _names_are_unique,
+    _addresses_are_unique,
+    _interfaces_are_named,
+    _one_head,
+    _npus_exist,
+    _npu_addresses_fit,
+    _npu_addresses_are_unique,
+    _nodes_are_alike,
+    _sizes_multiply_out,
+    _ports_are_distinct,
+    _env_is_ours_to_give,
+    _one_path_inside_a_server,
+    _args_are_vllms,
+    _mounts_do_not_clash,
+    _nodes_share_a_network,
+    _shm_holds_the_object_store,
+    _labels_are_not_ours,
+)

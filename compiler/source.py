@@ -1,0 +1,293 @@
+"""YAML text to a tree of plain values, refusing whatever two YAML readers could read in two ways.
+
+The events of the C parser are walked with a stack of our own: no recursion, one pass, no place kept.
+Only when something must be told does `places` walk them once more.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from compiler.diagnostics import Diagnostic, Place
+from schema.scalar import REFUSED, Scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from schema.scalar import Tree
+
+MAX_BYTES = 64 * 1024 * 1024  # 100,000 nodes written one by one are 20 MiB
+MAX_DEPTH = 64  # the deepest legal spec is seven levels deep
+
+_WORDS: dict[str, Scalar] = {
+    word: Scalar(word, value)
+    for words, value in (
+        (("~", "null", "Null", "NULL", ""), None),
+        (("true", "True", "TRUE"), True),
+        (("false", "False", "FALSE"), False),
+    )
+    for word in words
+}
+_BOOLEANS_OF_YAML_1_1 = frozenset(
+    form for word in ("yes", "no", "on", "off") for form in (word, word.title(), word.upper())
+)
+_NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?P<fraction>\.[0-9]*)?(?P<exponent>[eE][-+]?[0-9]+)?", re.ASCII)
+_NUMBER_OF_YAML_1_1 = re.compile(
+    r"[-+]?(?:0[0-9_]+|[0-9][0-9_]*_[0-9_]*|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)", re.ASCII
+)
+_MAX_DIGITS = 400  # int() and float() refuse or lose longer ones; no field wants one
+_LINE_BREAKS = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
+
+
+class Source(NamedTuple):
+    """One file of the spec: its name, as the user gave it, and its bytes."""
+
+    name: str
+    content: bytes
+
+
+class Stop(Exception):  # noqa: N818 - it is no error of ours: it ends the reading of one file
+    """The file cannot be read any further; the diagnostic says why."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
+
+
+def parse(source: Source) -> tuple[Tree, tuple[Diagnostic, ...]]:
+    """The tree of a file, and everything about its YAML that is refused.
+
+    A refused value is REFUSED in the tree, so that the rest can still be judged. A file that cannot
+    be read to its end is REFUSED as a whole.
+    """
+    collecting = gc.isenabled()
+    gc.disable()  # a tree of many small objects and no garbage: the collector would only walk it again
+    try:
+        reader = _Reader(source.name)
+        return reader.read(decode(source)), tuple(reader.faults)
+    except Stop as stop:
+        return REFUSED, (*reader.faults, stop.diagnostic)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def decode(source: Source) -> str:
+    """The text of a file.
+
+    Raises:
+        Stop: It is too large, not UTF-8, or holds a line break that YAML readers disagree about.
+    """
+    name, content = source
+    if len(content) > MAX_BYTES:
+        raise _stop(name, 1, 1, "too-large", f"the file is larger than {MAX_BYTES // 2**20} MiB")
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise _stop(name, 1, 1, "not-utf-8", "the file is UTF-16 (byte 0)", "save it as UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        before = content[: fault.start].decode()
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        message = f"byte {fault.start} (0x{content[fault.start]:02x}) is not UTF-8"
+        raise _stop(name, line, column, "not-utf-8", message, "save it as UTF-8") from None
+    if odd := _LINE_BREAKS.search(text):
+        line = text.count("\n", 0, odd.start()) + 1
+        column = odd.start() - text.rfind("\n", 0, odd.start())
+        message = f"the character U+{ord(odd.group()):04X} is a line break to some YAML readers only"
+        hint = f'remove it, or write it as "\\u{ord(odd.group()):04x}" in double quotes'
+        raise _stop(name, line, column, "yaml-surprise", message, hint)
+    return text
+
+
+def events(text: str, name: str) -> Iterator[object]:
+    """The C parser's events.
+
+    Raises:
+        Stop: The text is not YAML.
+    """
+    from ruamel.yaml.cyaml import CParser  # noqa: PLC0415 - 30 ms that `--version` does not need
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
+
+    try:
+        parser = CParser(text)
+        get_event: Callable[[], object] = parser.get_event
+        while (event := get_event()) is not None:
+            yield event
+    except YAMLError as fault:
+        raise _syntax(fault, text, name) from None
+
+
+def _stop(  # noqa: PLR0913 - a place has three parts
+    name: str, line: int, column: int, code: str, message: str, hint: str = ""
+) -> Stop:
+    return Stop(Diagnostic("error", code, message, hint=hint, place=Place(name, line, column, 1)))
+
+
+def _syntax(fault: Exception, text: str, name: str) -> Stop:
+    """What the C parser says, in one line and at its place."""
+    mark = getattr(fault, "problem_mark", None) or getattr(fault, "context_mark", None)
+    problem = getattr(fault, "problem", None) or getattr(fault, "reason", None) or str(fault)
+    if mark is None:  # a ReaderError knows an offset alone
+        offset = min(getattr(fault, "position", 0) or 0, len(text))
+        before = text.encode()[:offset].decode(errors="ignore")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    else:
+        line, column = mark.line + 1, mark.column + 1
+    context = getattr(fault, "context", None)
+    message = f"this is not YAML: {problem}" + (f" ({context})" if context else "")
+    hint = "indent with spaces; a tab may not start a token" if "cannot start any token" in message else ""
+    return _stop(name, line, column, "yaml-syntax", " ".join(message.split()), hint)
+
+
+class _Reader:
+    """Walks the events of one file and builds its tree."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.faults: list[Diagnostic] = []
+
+    def read(self, text: str) -> Tree:
+        """The tree of the one document in `text`."""
+        from ruamel.yaml.events import (  # noqa: PLC0415 - see `events`
+            AliasEvent,
+            DocumentStartEvent,
+            MappingEndEvent,
+            MappingStartEvent,
+            ScalarEvent,
+            SequenceEndEvent,
+            SequenceStartEvent,
+        )
+
+        root: list[Tree] = []
+        stack: list[_Mapping | list[Tree]] = [root]
+        top: _Mapping | list[Tree] = root
+        documents = 0
+        for event in events(text, self.name):
+            kind = type(event)
+            if kind is ScalarEvent:
+                if type(top) is _Mapping and top.key is None:
+                    self._take_key(top, event)
+                else:
+                    _put(top, self._scalar(event))
+            elif kind is MappingStartEvent or kind is SequenceStartEvent:
+                self._refuse_tag(event)
+                self._refuse_deep(event, len(stack))
+                if type(top) is _Mapping and top.key is None:
+                    mark = event.start_mark  # type: ignore[attr-defined]
+                    message = "a key must be plain text, not a mapping or a list"
+                    raise _stop(self.name, mark.line + 1, mark.column + 1, "yaml-surprise", message)
+                value: dict[str, Tree] | list[Tree] = {} if kind is MappingStartEvent else []
+                _put(top, value)
+                top = _Mapping(value) if isinstance(value, dict) else value
+                stack.append(top)
+            elif kind is MappingEndEvent or kind is SequenceEndEvent:
+                stack.pop()
+                top = stack[-1]
+            elif kind is AliasEvent:
+                hint = "write it out; `defaults` and overlays are there to say a thing once"
+                self._fault(event, "yaml-surprise", f"the alias *{event.anchor} is not supported", hint)
+                if type(top) is _Mapping and top.key is None:
+                    top.key = ""
+                else:
+                    _put(top, REFUSED)
+            elif kind is DocumentStartEvent:
+                documents += 1
+                self._refuse_document(event, documents)
+        return root[0] if root else _WORDS[""]
+
+    def _take_key(self, top: _Mapping, event: object) -> None:
+        key: str = event.value  # type: ignore[attr-defined]
+        if event.tag is not None:  # type: ignore[attr-defined]
+            self._refuse_tag(event)
+        if key == "<<":
+            self._fault(event, "yaml-surprise", "merge keys (`<<`) are not supported", "use `defaults`")
+        line = event.start_mark.line + 1  # type: ignore[attr-defined]
+        if key in top.lines:
+            hint = "keep one of them"
+            first = f"it is there already at line {top.lines[key]}"
+            self._fault(event, "duplicate-key", f"the key {key!r} stands here twice; {first}", hint)
+            top.skip = True
+        else:
+            top.lines[key] = line
+        top.key = key
+
+    def _scalar(self, event: object) -> Tree:
+        text: str = event.value  # type: ignore[attr-defined]
+        if event.tag is not None:  # type: ignore[attr-defined]
+            self._refuse_tag(event)
+            return REFUSED
+        if event.style:  # type: ignore[attr-defined]  # quoted or a block: text, whatever it looks like
+            return text
+        if (word := _WORDS.get(text)) is not None:
+            return word
+        if text[0] in "0123456789+-":
+            return self._number(event, text)
+        if text in _BOOLEANS_OF_YAML_1_1:
+            meant = "true" if text.lower() in ("yes", "on") else "false"
+            message = f"{text} is a boolean to some YAML readers and text to others"
+            self._fault(event, "yaml-surprise", message, f'write {meant}, or "{text}" in quotes if it is text')
+            return REFUSED
+        return text
+
+    def _number(self, event: object, text: str) -> Tree:
+        if _NUMBER_OF_YAML_1_1.fullmatch(text):
+            message = f"{text} is one number to some YAML readers and another, or text, to others"
+            self._fault(event, "yaml-surprise", message, f'write plain decimal, or "{text}" in quotes')
+            return REFUSED
+        if len(text) > _MAX_DIGITS or not (match := _NUMBER.fullmatch(text)):
+            return text
+        if match["fraction"] is None and match["exponent"] is None:
+            return Scalar(text, int(text))
+        return Scalar(text, float(text))
+
+    def _refuse_tag(self, event: object) -> None:
+        if event.tag is not None:  # type: ignore[attr-defined]
+            message = f"the tag {event.tag} is not supported"  # type: ignore[attr-defined]
+            self._fault(event, "yaml-surprise", message, "remove it")
+
+    def _refuse_deep(self, event: object, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            mark = event.start_mark  # type: ignore[attr-defined]
+            message = f"nested deeper than {MAX_DEPTH} levels"
+            raise _stop(self.name, mark.line + 1, mark.column + 1, "too-deep", message)
+
+    def _refuse_document(self, event: object, documents: int) -> None:
+        if event.version or event.tags:  # type: ignore[attr-defined]
+            self._fault(event, "yaml-surprise", "YAML directives (`%`) are not supported", "remove the line")
+        if documents > 1:
+            mark = event.start_mark  # type: ignore[attr-defined]
+            message = "a second document starts here; a spec is one document"
+            hint = "give an overlay as a file of its own, with -f"
+            raise _stop(self.name, mark.line + 1, 1, "yaml-surprise", message, hint)
+
+    def _fault(self, event: object, code: str, message: str, hint: str = "") -> None:
+        start, end = event.start_mark, event.end_mark  # type: ignore[attr-defined]
+        length = max(1, end.column - start.column) if start.line == end.line else 1
+        place = Place(self.name, start.line + 1, start.column + 1, length)
+        self.faults.append(Diagnostic("error", code, message, hint=hint, place=place))
+
+
+class _Mapping:
+    """A mapping that is being read: the key that waits for its value, and where each key stands."""
+
+    __slots__ = ("key", "lines", "skip", "values")
+
+    def __init__(self, values: dict[str, Tree]) -> None:
+        self.values = values
+        self.lines: dict[str, int] = {}
+        self.key: str | None = None
+        self.skip = False
+
+
+def _put(top: _Mapping | list[Tree], value: Tree) -> None:
+    """Gives `value` to the waiting key, or to the end of the list."""
+    if isinstance(top, list):
+        top.append(value)
+        return
+    key, top.key = top.key, None
+    if top.skip:  # the second of two equal keys: told already, the first one stays
+        top.skip = False
+    elif key is not None:
+        top.values[key] = value

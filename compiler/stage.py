@@ -1,0 +1,203 @@
+"""The staged folder: all of the new bundle, and what is foreign in the old one, beside its place."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from compiler.refusal import refusal
+from compiler.survey import Foreign, open_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from compiler.bundle import File
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+# What link(2) answers for a file that cannot have a second name here.
+_NO_LINKS = frozenset(
+    {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV}
+)
+_CHUNK = 1 << 20
+
+
+def write_files(stage: int, where: str, files: Iterable[File]) -> None:
+    """Write all files below the open folder `stage`, with their exact modes whatever the umask.
+
+    Args:
+        stage: A descriptor of the staged folder.
+        where: The path that they will have when published, for messages.
+        files: In the bundle's order, in which files of one folder are neighbours.
+
+    Raises:
+        WriteRefused: The system would not; names the file and the cause.
+    """
+    made: set[str] = set()
+    here, folder, path = -1, None, ""
+    try:
+        for path, content, executable in files:
+            above, _, name = path.rpartition("/")
+            if above != folder:
+                if here >= 0:
+                    os.close(here)
+                here = -1
+                here, folder = make_folders(stage, above, made), above
+            _write_file(here, name, content, 0o755 if executable else 0o644)
+    except OSError as error:
+        raise refusal("write", f"{where}/{path}", error) from error
+    finally:
+        if here >= 0:
+            os.close(here)
+
+
+def make_folders(top: int, path: str, made: set[str]) -> int:
+    """Open the folder `path` below `top`, making what is missing of it; `made` remembers what is not."""
+    if path and path not in made:
+        above, _, name = path.rpartition("/")
+        parent = make_folders(top, above, made)
+        try:
+            _make_folder(parent, name)
+        except FileExistsError:
+            pass  # opening it below refuses whatever is no folder
+        finally:
+            os.close(parent)
+        made.add(path)
+    return open_folder(top, path)
+
+
+def carry(old: int, stage: int, where: str, foreign: Iterable[Foreign]) -> None:
+    """Give every foreign file of the open folder `old` a second name in `stage`.
+
+    Raises:
+        WriteRefused: One could be neither linked nor copied; names it and the cause.
+    """
+    made: set[str] = set()
+    folders: list[str] = []
+    path = ""
+    try:
+        for path, kind in foreign:
+            if kind == "folder":
+                _check_removable(old, path)
+                os.close(make_folders(stage, path, made))
+                folders.append(path)
+            else:
+                with suppress(FileNotFoundError):  # its owner has just removed it
+                    _carry_one(old, stage, Foreign(path, kind), made)
+        # Last and from the deepest: a folder may forbid writing, and writing changes its times.
+        for path in reversed(folders):
+            _like(old, stage, path)
+    except OSError as error:
+        raise refusal("carry over", f"{where}/{path}", error, "move it away") from error
+
+
+def _write_file(folder: int, name: str, content: bytes, mode: int) -> None:
+    handle = os.open(name, _NEW, mode, dir_fd=folder)
+    try:
+        write_all(handle, content)
+        os.fchmod(handle, mode)
+    finally:
+        os.close(handle)
+
+
+def write_all(handle: int, content: bytes) -> None:
+    """Write every byte, however few the system takes at a time."""
+    written = os.write(handle, content)
+    while written < len(content):
+        written += os.write(handle, content[written:])
+
+
+def _make_folder(parent: int, name: str) -> None:
+    os.mkdir(name, 0o755, dir_fd=parent)
+    made = open_folder(parent, name)
+    try:
+        os.fchmod(made, 0o755)
+    finally:
+        os.close(made)
+
+
+def _check_removable(old: int, path: str) -> None:
+    """Refuse early a folder whose files could be carried over but not taken out of the old bundle."""
+    status = os.lstat(path, dir_fd=old)
+    if os.geteuid() in {0, status.st_uid}:
+        return
+    folder = open_folder(old, path)
+    try:
+        allowed = os.access(".", os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True)
+    finally:
+        os.close(folder)
+    if not allowed:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _carry_one(old: int, stage: int, entry: Foreign, made: set[str]) -> None:
+    above, _, name = entry.path.rpartition("/")
+    source, target = open_folder(old, above), -1
+    try:
+        target = make_folders(stage, above, made)
+        if entry.kind == "link":
+            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+        else:
+            _link(source, target, name)
+    finally:
+        os.close(source)
+        if target >= 0:
+            os.close(target)
+
+
+def _link(source: int, target: int, name: str) -> None:
+    try:
+        os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _copy(source, target, name)
+
+
+def _copy(source: int, target: int, name: str) -> None:
+    original = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=source)
+    try:
+        if not os.path.isfile(original):  # noqa: PTH113  # a descriptor
+            raise OSError("it can be neither linked nor copied")
+        copy = os.open(name, _NEW, 0o600, dir_fd=target)
+        try:
+            while piece := os.read(original, _CHUNK):
+                write_all(copy, piece)
+            _copy_metadata(original, copy)
+        finally:
+            os.close(copy)
+    finally:
+        os.close(original)
+
+
+def _like(old: int, stage: int, path: str) -> None:
+    original, copy = open_folder(old, path), -1
+    try:
+        copy = open_folder(stage, path)
+        _copy_metadata(original, copy)
+    finally:
+        os.close(original)
+        if copy >= 0:
+            os.close(copy)
+
+
+def _copy_metadata(original: int, copy: int) -> None:
+    """Owner (as far as we may), extended attributes (as far as there are), mode and times."""
+    status = os.fstat(original)
+    own = os.fstat(copy)
+    if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid) and os.geteuid() == 0:
+        os.fchown(copy, status.st_uid, status.st_gid)
+    if hasattr(os, "listxattr"):
+        _copy_attributes(original, copy)
+    os.fchmod(copy, status.st_mode & 0o7777)
+    os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _copy_attributes(original: int, copy: int) -> None:
+    try:
+        for name in os.listxattr(original):
+            os.setxattr(copy, name, os.getxattr(original, name))
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA}:
+            raise

@@ -1,0 +1,196 @@
+"""What lies at a bundle's place against what belongs there: changes, hand-made edits, foreign files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from compiler.manifest import MANIFEST, folders_of
+from compiler.refusal import WriteRefused, refusal, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from compiler.bundle import File
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+# Larger than anything the compiler makes: such a file is somebody else's, and is not read.
+_LARGEST = 1 << 26
+# As git, only whether the owner may execute is told apart: a clone made under another umask is no change.
+# But bits that hand a script to everybody, or run it as somebody else, are.
+_TELLING_BITS = 0o7102
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One file that writing the bundle changes.
+
+    Attributes:
+        path: Relative to the bundle's folder.
+        kind: What happens to it; `mode` when only its permission bits change.
+        old: Its bytes on disk; None when there is none, or what lies there is no plain file.
+        new: Its bytes in the bundle; None when it is removed.
+    """
+
+    path: str
+    kind: Literal["added", "changed", "removed", "mode"]
+    old: bytes | None
+    new: bytes | None
+
+
+class Foreign(NamedTuple):
+    """Something that the compiler did not make: its path in the bundle's folder, and what it is."""
+
+    path: str
+    kind: Literal["folder", "link", "file"]
+
+
+@dataclass(slots=True)
+class Survey:
+    """What one walk through the folder found.
+
+    Attributes:
+        changes: What writing would change.
+        edited: Files that are not as the compiler left them; replaced by force alone.
+        blocked: What lies where not even force removes it, and what would help.
+        foreign: Everything to be carried over, a folder before what is in it.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    edited: list[str] = field(default_factory=list)
+    blocked: list[tuple[str, str]] = field(default_factory=list)
+    foreign: list[Foreign] = field(default_factory=list)
+
+
+def open_folder(top: int, path: str) -> int:
+    """Open the folder `path` below `top`, following no link in any part of it.
+
+    Raises:
+        OSError: A part is missing, or is no folder.
+    """
+    here = os.open(".", _FOLDER, dir_fd=top)
+    for part in path.split("/") if path else ():
+        try:
+            below = os.open(part, _FOLDER, dir_fd=here)
+        finally:
+            os.close(here)
+        here = below
+    return here
+
+
+def survey(top: int, where: str, wanted: Mapping[str, File], owned: Mapping[str, str]) -> Survey:
+    """Walk the bundle's folder once.
+
+    Args:
+        top: A descriptor of the folder.
+        where: Its path, for messages.
+        wanted: The new bundle's files by path.
+        owned: The sha256 of each file that the compiler made, by path, from the old manifest.
+
+    Raises:
+        WriteRefused: Something could not be read, or a part of it is another filesystem.
+    """
+    walk = _Walk(top, where, wanted, owned)
+    path = ""
+    try:
+        while walk.todo:
+            path = walk.todo.pop()
+            walk.visit(path)
+    except OSError as error:
+        at = "/".join(part for part in (where, path, str(error.filename or "")) if part)
+        raise refusal("read", at, error) from error
+    found = walk.found
+    added = (Change(path, "added", None, wanted[path].content) for path in wanted.keys() - walk.seen)
+    found.changes = sorted([*found.changes, *added], key=lambda change: change.path)
+    return found
+
+
+class _Walk:
+    def __init__(self, top: int, where: str, wanted: Mapping[str, File], owned: Mapping[str, str]) -> None:
+        self.top, self.where, self.wanted, self.owned = top, where, wanted, owned
+        self.ours = folders_of(wanted) | folders_of(owned)
+        self.device = os.fstat(top).st_dev
+        self.todo = [""]
+        self.seen: set[str] = set()
+        self.found = Survey()
+
+    def visit(self, folder: str) -> None:
+        here = open_folder(self.top, folder)
+        try:
+            if os.fstat(here).st_dev != self.device:
+                raise WriteRefused(f"{shown(f'{self.where}/{folder}')} is a mount point", "unmount it first")
+            prefix = f"{folder}/" if folder else ""
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    self.judge(here, entry, prefix + entry.name)
+        finally:
+            os.close(here)
+
+    def judge(self, here: int, entry: os.DirEntry[str], path: str) -> None:
+        if entry.is_dir(follow_symlinks=False):
+            self.judge_folder(path)
+        elif path in self.ours:
+            self.block_folder(path, is_link=entry.is_symlink())
+        elif path in self.wanted or path in self.owned:
+            self.seen.add(path)
+            plain = entry.is_file(follow_symlinks=False)
+            self.judge_file(path, *(_read(here, entry.name) if plain else (None, 0)))
+        else:
+            self.found.foreign.append(Foreign(path, "link" if entry.is_symlink() else "file"))
+
+    def judge_folder(self, path: str) -> None:
+        if path in self.wanted:
+            self.found.blocked.append((f"{shown(path)} is a folder where a file is needed", "move it away"))
+            self.seen.add(path)
+            return
+        if path not in self.ours:
+            self.found.foreign.append(Foreign(path, "folder"))
+        self.todo.append(path)
+
+    def block_folder(self, path: str, *, is_link: bool) -> None:
+        real = shown(os.path.realpath(f"{self.where}/{path}"))
+        what, hint = (
+            ("a link", f"remove the link; it leads to {real}") if is_link else ("a file", "move it away")
+        )
+        self.found.blocked.append((f"{shown(path)} is {what} where a folder is needed", hint))
+
+    def judge_file(self, path: str, content: bytes | None, mode: int) -> None:
+        file = self.wanted.get(path)
+        if file is not None and content == file.content:
+            if (mode ^ file.mode) & _TELLING_BITS:
+                self.found.changes.append(Change(path, "mode", content, content))
+            return
+        # The manifest cannot hold its own digest: the compiler made whichever one is valid.
+        if path != MANIFEST and (
+            content is None or hashlib.sha256(content).hexdigest() != self.owned.get(path)
+        ):
+            self.found.edited.append(path)
+        new = None if file is None else file.content
+        self.found.changes.append(Change(path, "removed" if file is None else "changed", content, new))
+
+
+def _read(folder: int, name: str) -> tuple[bytes | None, int]:
+    """A plain file's bytes (None: far too many) and permission bits."""
+    handle = os.open(name, _FILE, dir_fd=folder)
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
+            return None, 0
+        return read_all(handle, status.st_size), stat.S_IMODE(status.st_mode)
+    finally:
+        os.close(handle)
+
+
+def read_all(handle: int, size: int) -> bytes:
+    """Everything in an open file that is expected to hold `size` bytes."""
+    content = os.read(handle, size + 1)
+    if len(content) == size:
+        return content
+    pieces = [content]
+    while piece := os.read(handle, 1 << 20):
+        pieces.append(piece)
+    return b"".join(pieces)

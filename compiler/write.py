@@ -1,0 +1,269 @@
+"""Put a Bundle on disk, whole or not at all, and never at the cost of a file that the compiler did not make.
+
+The new bundle is staged in a hidden folder beside its place, with a second name for every foreign file of
+the old one; flushed once; exchanged with the old one by one call; then the old one is retired.
+`compiler.leftover` tells how the next run ends what a killed one began.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from compiler.exchange import UNSUPPORTED, exchange, flush, rename_to_free
+from compiler.leftover import Place, recover
+from compiler.lock import locked, reading
+from compiler.manifest import MANIFEST, folders_of, is_clean, read_manifest
+from compiler.refusal import WriteRefused, refusal, shown
+from compiler.stage import carry, write_files
+from compiler.survey import Change, Survey, open_folder, survey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from compiler.bundle import Bundle
+
+__all__ = ["Change", "WriteRefused", "compare", "write"]
+
+_MOST_NAMED = 20
+
+
+def compare(bundle: Bundle, root: Path) -> tuple[Change, ...]:
+    """Tell what `write` would change in `root/<bundle.name>/`; reads only.
+
+    Of permission bits only those count that git keeps (who owns it may execute) and those that endanger
+    (writable by all, set-user-id), so that a clone made under another umask is no change.
+
+    Raises:
+        WriteRefused: What lies there is no bundle, or could not be read.
+    """
+    _check(bundle)
+    path = os.fspath(root)
+    try:
+        top = _open_root(path)
+    except FileNotFoundError:
+        return tuple(_all_added(bundle))
+    except OSError as error:
+        raise refusal("read", path, error) from error
+    try:
+        place = Place(top, path, bundle.name)
+        with _refusing("read", place), reading(top, place.root_path, timeout=10.0):
+            return tuple(_survey(bundle, place).changes)
+    finally:
+        os.close(top)
+
+
+def write(
+    bundle: Bundle, root: Path, *, force: bool = False, lock_timeout: float = 10.0
+) -> tuple[Change, ...]:
+    """Make `root/<bundle.name>/` hold exactly the bundle, and whatever foreign files it held before.
+
+    A killed run leaves the old bundle or the new one; the next run cleans up behind it.
+
+    Args:
+        bundle: The files; `manifest.json` is one of them and lists the others.
+        root: The output folder; made if there is none.
+        force: Replace files that were edited by hand since the compiler made them.
+        lock_timeout: How many seconds to wait for another writer in the same `root`.
+
+    Returns:
+        What was changed; nothing was written when it is empty.
+
+    Raises:
+        WriteRefused: It could not be done, or not without losing something. The old bundle is whole.
+    """
+    _check(bundle)
+    path = os.fspath(root)
+    try:
+        if not os.path.islink(path):  # noqa: PTH114
+            os.makedirs(path, mode=0o755, exist_ok=True)  # noqa: PTH103
+        top = _open_root(path)
+    except OSError as error:
+        raise refusal("make the folder", path, error) from error
+    try:
+        place = Place(top, path, bundle.name)
+        with _refusing("write", place), locked(top, path, timeout=lock_timeout):
+            return _write(bundle, place, force=force)
+    finally:
+        os.close(top)
+
+
+def _check(bundle: Bundle) -> None:
+    """Hold the rules that `render` keeps, because a breach of them would write outside the bundle."""
+    paths = {file.path for file in bundle.files}
+    clean = all(is_clean(path) for path in paths) and is_clean(bundle.name) and "/" not in bundle.name
+    if (
+        not clean
+        or bundle.name.startswith(".")
+        or len(paths) != len(bundle.files)
+        or not paths.isdisjoint(folders_of(paths))
+        or MANIFEST not in paths
+    ):
+        raise ValueError(f"bundle {bundle.name!r}: paths must be relative, clean and unique")
+
+
+def _open_root(path: str) -> int:
+    if os.path.islink(path):  # noqa: PTH114
+        real = shown(os.path.realpath(path))
+        raise WriteRefused(f"{shown(path)} is a link to {real}", f"name the folder itself: {real}")
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+
+@contextmanager
+def _refusing(doing: str, place: Place) -> Iterator[None]:
+    """Turn any fault of the system that nobody nearer could name into a refusal."""
+    try:
+        yield
+    except OSError as error:
+        raise refusal(doing, place.path, error) from error
+
+
+def _write(bundle: Bundle, place: Place, *, force: bool) -> tuple[Change, ...]:
+    recover(place)
+    found = _survey(bundle, place)
+    if not found.changes:
+        return ()
+    if found.edited and not force:
+        raise WriteRefused(
+            f"{shown(place.path)}: not as the compiler left it: {_listed(found.edited)}",
+            "--force replaces what was edited by hand; --diff shows it",
+        )
+    try:
+        _publish(bundle, place, found)
+    except BaseException as error:
+        _clean_up(place, error)
+        raise
+    replaced = frozenset(found.edited)
+    try:
+        recover(place, replaced=replaced)
+    except KeyboardInterrupt:
+        recover(place, replaced=replaced)
+        raise
+    return tuple(found.changes)
+
+
+def _survey(bundle: Bundle, place: Place) -> Survey:
+    """What writing the bundle at its place would change, and what stands in the way.
+
+    Raises:
+        WriteRefused: What stands in the way must be moved by hand.
+    """
+    wanted = {file.path: file for file in bundle.files}
+    old = _open_old(place)
+    if old is None:
+        return Survey(_all_added(bundle))
+    try:
+        owned = read_manifest(old)
+        if owned is None and os.listdir(old):  # noqa: PTH208
+            raise WriteRefused(
+                f"{shown(place.path)} is not a bundle: it has no valid {MANIFEST}",
+                "move it away, or write to another folder with -o",
+            )
+        found = survey(old, place.path, wanted, owned or {})
+    finally:
+        os.close(old)
+    if found.blocked:
+        blocked = _listed([what for what, _ in found.blocked])
+        raise WriteRefused(f"{shown(place.path)}: {blocked}", found.blocked[0][1])
+    return found
+
+
+def _all_added(bundle: Bundle) -> list[Change]:
+    return [Change(file.path, "added", None, file.content) for file in bundle.files]
+
+
+def _open_old(place: Place) -> int | None:
+    """The folder at the bundle's place, None if nothing is there.
+
+    Raises:
+        WriteRefused: It is a link or no folder.
+    """
+    try:
+        return os.open(place.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place.root)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
+            raise
+    if os.path.islink(place.path):  # noqa: PTH114
+        real = shown(os.path.realpath(place.path))
+        raise WriteRefused(f"{shown(place.path)} is a link to {real}", f"write into {real}'s own folder")
+    raise WriteRefused(f"{shown(place.path)} is not a folder", "move it away")
+
+
+def _listed(things: list[str]) -> str:
+    named = ", ".join(shown(thing) for thing in sorted(things)[:_MOST_NAMED])
+    more = len(things) - _MOST_NAMED
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def _publish(bundle: Bundle, place: Place, found: Survey) -> None:
+    """Stage the bundle and put it at its place by one call; the old one is then at the staged name."""
+    old = _open_old(place)
+    try:
+        name, stage = _stage(place)
+        try:
+            if old is not None:
+                carry(old, stage, place.path, found.foreign)
+            write_files(stage, place.path, bundle.files)
+            flush(stage)
+        finally:
+            os.close(stage)
+        if old is None:
+            rename_to_free(place.root, name, place.root, place.name)
+        else:
+            _swap(place, name, old)
+    finally:
+        if old is not None:
+            os.close(old)
+
+
+def _stage(place: Place) -> tuple[str, int]:
+    """Make the staged folder and name it after its inode (see `compiler.leftover`)."""
+    fresh = f".{place.name}.new"
+    os.mkdir(fresh, 0o755, dir_fd=place.root)
+    stage = open_folder(place.root, fresh)
+    try:
+        name = f"{fresh}-{os.fstat(stage).st_ino}"
+        os.fchmod(stage, 0o755)
+        os.rename(fresh, name, src_dir_fd=place.root, dst_dir_fd=place.root)
+    except BaseException:
+        os.close(stage)
+        raise
+    return name, stage
+
+
+def _swap(place: Place, name: str, old: int) -> None:
+    try:
+        exchange(place.root, name, place.name)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        _swap_by_two_renames(place, name)
+        return
+    if not os.path.samestat(os.fstat(old), os.lstat(name, dir_fd=place.root)):
+        # Somebody put another folder there since we looked: it goes back, whatever it is.
+        exchange(place.root, name, place.name)
+        raise WriteRefused(f"{shown(place.path)} was replaced while it was being written", "run it again")
+
+
+def _swap_by_two_renames(place: Place, name: str) -> None:
+    """Publish where names cannot be exchanged; a run killed between the two is undone by the next one."""
+    retired = name.replace(".new-", ".old-")
+    os.rename(place.name, retired, src_dir_fd=place.root, dst_dir_fd=place.root)
+    rename_to_free(place.root, name, place.root, place.name)
+
+
+def _clean_up(place: Place, error: BaseException) -> None:
+    """After a failure: leave the old bundle at its place, and nothing beside it."""
+    try:
+        recover(place)
+    except WriteRefused as left:
+        if isinstance(error, WriteRefused):
+            raise WriteRefused(f"{error.message}; {left.message}", left.hint) from error
+        if isinstance(error, OSError):
+            said = refusal("write", place.path, error)
+            raise WriteRefused(f"{said.message}; {left.message}", left.hint) from error

@@ -1,0 +1,1 @@
+"""What a user may write in a cluster spec, and the facts about accelerators, as data."""

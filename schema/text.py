@@ -1,0 +1,263 @@
+"""The kinds of text in a spec, each with its grammar: what it may be, and what to say when it is not."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import AddressValueError, IPv4Address
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from schema.scalar import REFUSED, Scalar
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", re.ASCII)
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?", re.ASCII)
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)?", re.ASCII)
+_FLAG = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
+_SIZE = re.compile(r"[1-9][0-9]*[kmg]?b?", re.ASCII | re.IGNORECASE)
+_DEVICE = re.compile(r"/dev/[A-Za-z0-9._/-]+", re.ASCII)
+# distribution/reference: [domain[:port]/]path[:tag][@digest]
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?/)?"
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
+    re.ASCII,
+)
+_DOCKER = re.compile(r"(?:ssh|tcp)://[A-Za-z0-9@._:{}-]+|unix:///[^\x00-\x1f\x7f]+", re.ASCII)
+
+# docker/cli reads an env file by lines of less than bufio.MaxScanTokenSize (64 KiB), newline included.
+MAX_ENV_LINE = 64 * 1024 - 2
+
+
+def fault(code: str, message: str, hint: str = "") -> PydanticCustomError:
+    """A fault of a value, with the code that the docs explain it under."""
+    return PydanticCustomError("spec", "{message}", {"code": code, "message": message, "hint": hint})  # type: ignore[dict-item]
+
+
+def told() -> PydanticCustomError:
+    """The value was refused when the file was read; there is nothing to add."""
+    return PydanticCustomError("told", "told already")
+
+
+def as_text(value: Any) -> str:
+    """What was written, where text is wanted; a number or a boolean is the text it was written as."""
+    if type(value) is str:
+        return value
+    if isinstance(value, Scalar):
+        if value.value is None:
+            raise fault("no-value", "has no value", 'give it one, or "" for the empty text')
+        return value.text
+    if value is REFUSED:
+        raise told()
+    raise fault("wrong-type", f"should be text, not {kind(value)}")
+
+
+def kind(value: Any) -> str:
+    """What a person would call this kind of value."""
+    value = value.value if isinstance(value, Scalar) else value
+    for types, name in (
+        (bool, "a boolean"),
+        (int | float, "a number"),
+        (str, "text"),
+        (list, "a list"),
+        (dict, "a mapping"),
+    ):
+        if isinstance(value, types):
+            return name
+    return "empty"
+
+
+def shown(text: str) -> str:
+    """The text in quotes, short and without control characters, for a message."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")  # noqa: PLR2004 - fits one line
+
+
+def _clean(text: str) -> str:
+    if odd := _CONTROL.search(text):
+        message = f"holds the control character U+{ord(odd.group()):04X}"
+        raise fault("control-character", message, "remove it: it would break the generated files")
+    return text
+
+
+def _matching(pattern: re.Pattern[str], code: str, what: str, hint: str) -> BeforeValidator:
+    def check(value: Any) -> str:
+        text = as_text(value)
+        if not pattern.fullmatch(text):
+            raise fault(code, f"{shown(text)} is no {what}", hint)
+        return text
+
+    return BeforeValidator(check)
+
+
+def _text(value: Any) -> str:
+    return _clean(as_text(value))
+
+
+def _env_value(value: Any) -> str:
+    text = as_text(value)
+    for bad, name in (("\n", "a newline"), ("\0", "a NUL")):
+        if bad in text:
+            message = f"holds {name}, which docker's --env-file cannot carry"
+            raise fault("env-value", message, "encode it, as base64 for one, or put it in a mounted file")
+    if text.endswith("\r"):
+        message = "ends in a carriage return, which docker's --env-file would cut off"
+        raise fault("env-value", message, "remove it")
+    if len(text.encode()) > MAX_ENV_LINE:
+        message = f"is {len(text.encode())} bytes long; docker's --env-file reads lines below 64 KiB"
+        raise fault("env-value", message, "put it in a mounted file")
+    return text
+
+
+def _ipv4(value: Any) -> str:
+    text = as_text(value)
+    if ":" in text and "." not in text:
+        message = f"{shown(text)} is an IPv6 address; Ray 2.48 splits HOST:PORT at the first colon"
+        raise fault("address", message, "give the node's IPv4 address")
+    try:
+        address = IPv4Address(text)
+    except AddressValueError:
+        hint = "four numbers from 0 to 255, as `ip -4 addr` prints them, without the /24"
+        raise fault("address", f"{shown(text)} is no IPv4 address", hint) from None
+    for bad, why in (
+        (address.is_loopback, "a loopback address: every node has it, and no other node can reach it"),
+        (address.is_link_local, "a link-local address: it is not routed and may change"),
+        (address.is_multicast, "a multicast address"),
+        (address.is_unspecified, "no node's address"),
+        (address == IPv4Address("255.255.255.255"), "the broadcast address"),
+    ):
+        if bad:
+            raise fault("address", f"{text} is {why}", "give the address that the other nodes use")
+    return text
+
+
+def _absolute(value: Any) -> str:
+    text = _clean(as_text(value))
+    if not text.startswith("/"):
+        raise fault("path", f"{shown(text)} is no absolute path", "begin it with /")
+    parts = text.split("/")
+    if ".." in parts or "." in parts:
+        raise fault("path", f"{shown(text)} goes through `.` or `..`", "write the path itself")
+    if not text.strip("/"):
+        raise fault("path", "is the root folder", "name a folder below it")
+    return text
+
+
+def _model(value: Any) -> str:
+    text = as_text(value)
+    if text.startswith("/"):
+        return _absolute(value)
+    if not _HUB_ID.fullmatch(text):
+        hint = "a hub id like Qwen/Qwen3-235B-A22B, or an absolute path inside the container"
+        raise fault("model", f"{shown(text)} is no model", hint)
+    return text
+
+
+def _docker(value: Any) -> str:
+    text = as_text(value)
+    if not _DOCKER.fullmatch(text):
+        hint = "like ssh://root@{address}, tcp://{address}:2376 or unix:///var/run/docker.sock"
+        raise fault("docker", f"{shown(text)} is no Docker endpoint", hint)
+    odd = set(re.findall(r"\{[^}]*\}?|\}", text)) - {"{address}", "{name}"}
+    if odd:
+        message = f"{shown(text)} holds {sorted(odd)[0]}, which stands for nothing"
+        raise fault("docker", message, "{address} and {name} stand for the node's own")
+    return text
+
+
+def _whole(value: Any) -> int:
+    if value is REFUSED:
+        raise told()
+    number = value.value if isinstance(value, Scalar) else value
+    if type(number) is not int:
+        text = value.text if isinstance(value, Scalar) else value
+        what = shown(text) if isinstance(text, str) and text else kind(value)
+        hint = "write it without quotes" if isinstance(value, str) and value.isdecimal() else ""
+        raise fault("wrong-type", f"should be a whole number, not {what}", hint)
+    return number
+
+
+def _truth(value: Any) -> bool:
+    if value is REFUSED:
+        raise told()
+    truth = value.value if isinstance(value, Scalar) else value
+    if type(truth) is not bool:
+        raise fault("wrong-type", f"should be true or false, not {kind(value)}")
+    return truth
+
+
+def _flag(value: Any) -> str:
+    text = as_text(value)
+    if not _FLAG.fullmatch(text):
+        plain = text.lstrip("-").replace("_", "-").lower()
+        hint = f"did you mean {plain}?" if _FLAG.fullmatch(plain) else "like max-model-len"
+        raise fault("vllm-flag", f"{shown(text)} is no vLLM flag without its dashes", hint)
+    return text
+
+
+def pattern(expression: re.Pattern[str]) -> str:
+    """The expression as JSON Schema has it: ECMA 262, anchored."""
+    return f"^(?:{expression.pattern})$"
+
+
+_SCALAR_SCHEMA = [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]
+
+Label = Annotated[
+    str,
+    _matching(
+        _LABEL, "name", "DNS label", "small letters, digits and dashes, at most 63, no dash at an end"
+    ),
+    Field(json_schema_extra={"pattern": pattern(_LABEL)}),
+]
+Interface = Annotated[
+    str,
+    _matching(
+        _INTERFACE, "interface", "interface name", "run `ip addr` on the node; names look like eth0 or enp67s0f5"
+    ),
+    Field(json_schema_extra={"pattern": pattern(_INTERFACE)}),
+]
+Address = Annotated[
+    str, BeforeValidator(_ipv4), Field(json_schema_extra={"pattern": r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"})
+]
+AbsolutePath = Annotated[str, BeforeValidator(_absolute), Field(json_schema_extra={"pattern": "^/"})]
+Device = Annotated[
+    str,
+    _matching(_DEVICE, "device", "device node", "a path like /dev/davinci0"),
+    Field(json_schema_extra={"pattern": pattern(_DEVICE)}),
+]
+Image = Annotated[
+    str,
+    _matching(_IMAGE, "image", "image reference", "like quay.io/ascend/vllm-ascend:v0.11.0"),
+    Field(json_schema_extra={"pattern": pattern(_IMAGE)}),
+]
+Docker = Annotated[
+    str, BeforeValidator(_docker), Field(json_schema_extra={"pattern": "^(ssh|tcp|unix)://"})
+]
+Model = Annotated[str, BeforeValidator(_model)]
+Size = Annotated[
+    str,
+    _matching(_SIZE, "size", "size", "a number with k, m or g, like 16g"),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^[1-9][0-9]*[kKmMgG]?[bB]?$"}, {"type": "integer"}]}),
+]
+EnvName = Annotated[
+    str,
+    _matching(_ENV_NAME, "env-name", "environment variable name", "letters, digits and _, no digit first"),
+    Field(json_schema_extra={"pattern": pattern(_ENV_NAME)}),
+]
+EnvValue = Annotated[str, BeforeValidator(_env_value), WithJsonSchema({"anyOf": _SCALAR_SCHEMA})]
+LabelKey = Annotated[
+    str,
+    _matching(_LABEL_KEY, "label-name", "label name", "letters, digits and . _ / -, as in team.example/owner"),
+    Field(json_schema_extra={"pattern": pattern(_LABEL_KEY)}),
+]
+Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"anyOf": _SCALAR_SCHEMA})]
+Flag = Annotated[
+    str,
+    BeforeValidator(_flag),
+    Field(json_schema_extra={"pattern": pattern(_FLAG)}),
+]
+Whole = Annotated[int, BeforeValidator(_whole)]
+Truth = Annotated[bool, BeforeValidator(_truth)]
