@@ -23,6 +23,11 @@ class Parallelism(NamedTuple):
     pipeline: int
     reason: str
 
+    @property
+    def text(self) -> str:
+        """The sizes as people write them: `TP 8 x PP 2`."""
+        return f"TP {self.tensor} x PP {self.pipeline}" if self.pipeline > 1 else f"TP {self.tensor}"
+
 
 class Mount(NamedTuple):
     """A bind mount: the host's `source` is seen at `target` in the container."""
@@ -72,6 +77,11 @@ class Port(NamedTuple):
     def text(self) -> str:
         """The port, or `first-last`."""
         return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+    @property
+    def where(self) -> str:
+        """On which nodes: `the head` or `every node`."""
+        return "the head" if self.head_only else "every node"
 
 
 class Ulimit(NamedTuple):
@@ -166,6 +176,24 @@ class Shape:
     ports: tuple[Port, ...]
     ray_start: tuple[str, ...]
     every_pair: bool
+
+    @property
+    def passed_secrets(self) -> tuple[Secret, ...]:
+        """The secrets that have the same name in the caller's environment."""
+        return tuple(secret for secret in self.secrets if secret.name == secret.from_env)
+
+    @property
+    def renamed_secrets(self) -> tuple[Secret, ...]:
+        """The secrets that have another name in the caller's environment."""
+        return tuple(secret for secret in self.secrets if secret.name != secret.from_env)
+
+    @property
+    def npus_text(self) -> str:
+        """`0-7` when they are consecutive, else each id."""
+        first, last = self.npus[0], self.npus[-1]
+        if last - first == len(self.npus) - 1 and first != last:
+            return f"{first}-{last}"
+        return ", ".join(str(npu) for npu in self.npus)
 
     @property
     def npu_words(self) -> tuple[str, ...]:
@@ -278,3 +306,19 @@ class Plan:
     def head(self) -> NodePlan:
         """The node that runs Ray's head and the service."""
         return next(node for node in self.nodes if node.is_head)
+
+    @property
+    def workers(self) -> tuple[NodePlan, ...]:
+        """All nodes but the head."""
+        return tuple(node for node in self.nodes if not node.is_head)
+
+    @property
+    def npus(self) -> int:
+        """NPUs of the whole cluster."""
+        return sum(len(node.shape.npus) for node in self.nodes)
+
+    @property
+    def size_text(self) -> str:
+        """`2 nodes with 16 NPUs`."""
+        nodes = "1 node" if len(self.nodes) == 1 else f"{len(self.nodes)} nodes"
+        return f"{nodes} with {self.npus} NPU{'' if self.npus == 1 else 's'}"

@@ -115,6 +115,7 @@ class _Walk:
         self.ours = folders_of(wanted) | folders_of(owned)
         self.device = os.fstat(top).st_dev
         self.todo = [""]
+        self.turned: list[str] = []
         self.seen: set[str] = set()
         self.found = Survey()
 
@@ -133,30 +134,40 @@ class _Walk:
     def judge(self, here: int, entry: os.DirEntry[str], path: str) -> None:
         if entry.is_dir(follow_symlinks=False):
             self.judge_folder(path)
-        elif path in self.ours:
+        elif path in self.ours and path not in self.owned:
             self.block_folder(path, is_link=entry.is_symlink())
         elif path in self.wanted or path in self.owned:
             self.seen.add(path)
             plain = entry.is_file(follow_symlinks=False)
             self.judge_file(path, *(_read(here, entry.name) if plain else (None, 0)))
         else:
-            self.found.foreign.append(Foreign(path, "link" if entry.is_symlink() else "file"))
+            self.carry(path, "link" if entry.is_symlink() else "file")
 
     def judge_folder(self, path: str) -> None:
-        if path in self.wanted:
-            self.found.blocked.append((f"{shown(path)} is a folder where a file is needed", "move it away"))
+        if path in self.wanted and path not in self.ours:
+            self.block(path, "a folder where a file is needed", "move it away")
             self.seen.add(path)
             return
+        if path in self.wanted:  # the old bundle had a folder here: it goes when all that is in it goes
+            self.turned.append(f"{path}/")
         if path not in self.ours:
-            self.found.foreign.append(Foreign(path, "folder"))
+            self.carry(path, "folder")
         self.todo.append(path)
+
+    def carry(self, path: str, kind: Literal["folder", "link", "file"]) -> None:
+        if path.startswith(tuple(self.turned)):
+            self.block(path, "in a folder where a file is needed", "move it away")
+        self.found.foreign.append(Foreign(path, kind))
 
     def block_folder(self, path: str, *, is_link: bool) -> None:
         real = shown(os.path.realpath(f"{self.where}/{path}"))
-        what, hint = (
-            ("a link", f"remove the link; it leads to {real}") if is_link else ("a file", "move it away")
-        )
-        self.found.blocked.append((f"{shown(path)} is {what} where a folder is needed", hint))
+        if is_link:
+            self.block(path, "a link where a folder is needed", f"remove the link; it leads to {real}")
+        else:
+            self.block(path, "a file where a folder is needed", "move it away")
+
+    def block(self, path: str, what: str, hint: str) -> None:
+        self.found.blocked.append((f"{shown(path)} is {what}", hint))
 
     def judge_file(self, path: str, content: bytes | None, mode: int) -> None:
         file = self.wanted.get(path)

@@ -48,12 +48,9 @@ def compare(bundle: Bundle, root: Path) -> tuple[Change, ...]:
         return tuple(_all_added(bundle))
     except OSError as error:
         raise refusal("read", path, error) from error
-    try:
-        place = Place(top, path, bundle.name)
-        with _refusing("read", place), reading(top, place.root_path, timeout=10.0):
-            return tuple(_survey(bundle, place).changes)
-    finally:
-        os.close(top)
+    place = Place(top, path, bundle.name)
+    with _refusing("read", place), reading(top, path, timeout=10.0):
+        return tuple(_survey(bundle, place).changes)
 
 
 def write(
@@ -83,12 +80,9 @@ def write(
         top = _open_root(path)
     except OSError as error:
         raise refusal("make the folder", path, error) from error
-    try:
-        place = Place(top, path, bundle.name)
-        with _refusing("write", place), locked(top, path, timeout=lock_timeout):
-            return _write(bundle, place, force=force)
-    finally:
-        os.close(top)
+    place = Place(top, path, bundle.name)
+    with _refusing("write", place), locked(top, path, timeout=lock_timeout):
+        return _write(bundle, place, force=force)
 
 
 def _check(bundle: Bundle) -> None:
@@ -114,9 +108,12 @@ def _open_root(path: str) -> int:
 
 @contextmanager
 def _refusing(doing: str, place: Place) -> Iterator[None]:
-    """Turn any fault of the system that nobody nearer could name into a refusal."""
+    """Close the place at the end; a fault of the system that nobody nearer could name is a refusal."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            os.close(place.root)
     except OSError as error:
         raise refusal(doing, place.path, error) from error
 

@@ -21,7 +21,7 @@ A2 = Accelerator(
     image_suffix="",
     device="/dev/davinci{npu}",
     management_devices=MANAGEMENT,
-    mounts=DRIVER,
+    mounts=tuple((path, path) for path in DRIVER),
     network=Network(("-ip", "-g"), "ipaddr", ("-ping", "-g", "address")),
     super_pod=False,
     sources=("https://github.com/vllm-project/vllm-ascend",),
@@ -67,7 +67,7 @@ def shape(accelerator: Accelerator, role: str, *, every_pair: bool = True) -> Sh
         npu_devices=devices,
         devices=(*devices, *accelerator.management_devices),
         mounts=(
-            *(Mount(path, path, read_only=True) for path in accelerator.mounts),
+            *(Mount(source, target, read_only=True) for source, target in accelerator.mounts),
             Mount(CACHE, "/root/.cache", read_only=False),
         ),
         variables=(("HCCL_IF_IP", "the address of this node"),),
@@ -106,7 +106,7 @@ def two_nodes(accelerator: Accelerator, *, every_pair: bool = True) -> Plan:
         ports=PORTS,
         timeouts=Timeouts(ray_start=120, ray_join=600, serve_ready=3600, stop=60),
         parallelism=Parallelism(accelerator.npus, 2, "one stage for each node"),
-        serve=Serve("Qwen/Qwen3-235B-A22B", "qwen", ("vllm", "serve", "Qwen/Qwen3-235B-A22B"), 8000),
+        serve=Serve("Qwen/Qwen3-235B-A22B", "qwen", (("vllm", "serve", "Qwen/Qwen3-235B-A22B"),), 8000),
         nodes=nodes,
         spec_digest="0" * 64,
     )

@@ -29,6 +29,7 @@ def environment(address: str) -> tuple[Variable, ...]:
     """The variables that the guide sets before `ray start`, and vLLM's own address."""
     return (
         Variable("HCCL_IF_IP", address, "HCCL meets the other nodes from this address"),
+        Variable("HCCL_SOCKET_IFNAME", "=eth0", "exactly this interface"),
         Variable("VLLM_HOST_IP", address, "vLLM must call this node as Ray does"),
         Variable("RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES", "1", "vLLM picks the NPU, not Ray"),
         Variable("ASCEND_RT_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7", "the NPUs used"),

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 TEMPLATES = HERE.parent / "templates"
-REAL_TOOLS = (
-    "bash env timeout sleep mktemp rm stat uname cat grep flock mkdir".split()  # grep, flock: the emulator's
-)
+COREUTILS = ("bash", "env", "timeout", "sleep", "mktemp", "rm", "stat", "uname", "cat")
+EMULATORS_OWN = ("grep", "flock")
 FIB_TRIE = """Main:
   +-- 0.0.0.0/0 3 0 5
      |-- 127.0.0.1
@@ -91,7 +90,7 @@ class Host:
         self.script.write_text(render_verify(plan))
         self._lay_out(plan)
         self.tools.mkdir()
-        for name in REAL_TOOLS:
+        for name in COREUTILS + EMULATORS_OWN:
             found = shutil.which(name)
             assert found, f"this test needs {name}"
             (self.tools / name).symlink_to(found)
@@ -143,18 +142,23 @@ class Host:
         self.log.unlink(missing_ok=True)
         done = subprocess.run(
             [shutil.which("bash") or "bash", self.script, *options],
-            env={
-                "PATH": str(self.tools),
-                "VERIFY_ROOT": str(self.root),
-                "EMULATOR_STATE": str(self.state_file),
-                **self.environment,
-            },
+            env=self.variables,
             capture_output=True,
             check=False,
             timeout=120,
             cwd=os.sep,
         )
         return Outcome(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of verify.sh."""
+        return {
+            "PATH": str(self.tools),
+            "VERIFY_ROOT": str(self.root),
+            "EMULATOR_STATE": str(self.state_file),
+            **self.environment,
+        }
 
     @property
     def log(self) -> Path:

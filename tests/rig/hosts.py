@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # A /dev of its own; NPUs are character devices like /dev/null, since Ray counts names and opens nothing.
 SETUP = """
 set -e
 mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /mnt
 mkdir -p /tmp/dev
 mount -t tmpfs tmpfs /tmp/dev
 cp -a /dev/{null,zero,full,random,urandom,tty,fd,stdin,stdout,stderr} /tmp/dev
@@ -33,17 +34,26 @@ class Host:
     def __init__(self, init: int, environment: dict[str, str]) -> None:
         self._enter = ("nsenter", f"--target={init}", "--net", "--mount", "--pid")
         self._environment = environment
+        self._started: list[subprocess.Popen[bytes]] = []
 
     def start(self, log: Path, *command: str) -> subprocess.Popen[bytes]:
         """Start a command there; what it says goes to a file here."""
         with log.open("wb") as said:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 (*self._enter, *command),
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,
             )
+        self._started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Let go of what was started; the host's end takes the rest."""
+        for process in self._started:
+            process.kill()
+            process.wait()
 
     def run(self, *command: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a command there to its end; what it says is its stdout."""
@@ -63,16 +73,17 @@ class Host:
 def hosts(addresses: tuple[str, ...], path: str) -> Iterator[tuple[Host, ...]]:
     """Hosts with these addresses on one /24, `path` in front of their PATH."""
     switch = f"rig{os.getpid()}"
-    environment = {"PATH": f"{path}:{os.environ['PATH']}", "HOME": "/tmp/home", "LANG": "C.UTF-8"}  # noqa: S108
+    environment = {"PATH": f"{path}:{os.environ['PATH']}", "HOME": "/mnt", "LANG": "C.UTF-8"}
     with ExitStack() as stack:
         _ip("netns", "add", switch)
         stack.callback(_ip, "netns", "del", switch)
         _ip("-n", switch, "link", "add", "bridge", "type", "bridge")
         _ip("-n", switch, "link", "set", "bridge", "up")
-        yield tuple(
-            Host(stack.enter_context(_host(switch, number, address)), environment)
-            for number, address in enumerate(addresses)
-        )
+        made = []
+        for number, address in enumerate(addresses):
+            made.append(Host(stack.enter_context(_host(switch, number, address)), environment))
+            stack.callback(made[-1].end)
+        yield tuple(made)
 
 
 @contextmanager
@@ -100,9 +111,8 @@ def _host(switch: str, number: int, address: str) -> Iterator[int]:
         stack.callback(_end, holder)
         assert holder.stdout is not None
         assert holder.stdout.readline() == "ready\n"
-        children = f"/proc/{holder.pid}/task/{holder.pid}/children"
-        with open(children, encoding="ascii") as file:
-            yield int(file.read())
+        children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children")
+        yield int(children.read_text(encoding="ascii"))
 
 
 def _end(holder: subprocess.Popen[str]) -> None:

@@ -45,9 +45,9 @@ import json, os, ray, sys, time
 ray.init(address="192.168.10.10:6379", log_to_driver=False, logging_level="ERROR")
 group = ray.util.placement_group([{"NPU": 1}] * 16)
 ray.get(group.ready(), timeout=30)
-with open("/tmp/vllm.part", "w") as file:
+with open("/mnt/vllm.part", "w") as file:
     json.dump({"words": sys.argv, "environment": dict(os.environ)}, file)
-os.rename("/tmp/vllm.part", "/tmp/vllm.json")
+os.rename("/mnt/vllm.part", "/mnt/vllm.json")
 time.sleep(600)
 """
 
@@ -55,6 +55,8 @@ time.sleep(600)
 LISTENING = 'ss -ltnH | while read -r _ _ _ local _; do echo "${local##*:}"; done'
 # Of Ray's head, fixed and not to be chosen by a flag: the metrics of the autoscaler and of the dashboard.
 METRICS = {44217, 44227}
+# Ray's own workers; some idle ones stay for a while after a driver has gone.
+WORKERS = set(range(PORTS.worker_first, PORTS.worker_last + 1))
 SHORT = Timeouts(ray_start=60, ray_join=4, serve_ready=1800, stop=10)
 
 
@@ -72,9 +74,9 @@ def ray() -> Path:
 @pytest.fixture
 def pair(ray: Path) -> Iterator[tuple[Host, ...]]:
     """Two fresh hosts, on which nothing runs."""
-    with hosts(("192.168.10.10", "192.168.10.11"), f"/tmp/bin:{ray}") as both:  # noqa: S108 - the hosts' own
+    with hosts(("192.168.10.10", "192.168.10.11"), f"/mnt/bin:{ray}") as both:
         for host in both:
-            place(host, "/tmp/bin/vllm", VLLM)  # noqa: S108 - the hosts' own
+            place(host, "/mnt/bin/vllm", VLLM)
         yield both
 
 
@@ -115,7 +117,8 @@ def until(seen: Callable[[], bool], seconds: float) -> None:
     """Wait for something; fail after that time."""
     end = time.monotonic() + seconds
     while not seen():
-        assert time.monotonic() < end, f"not seen in {seconds} s"
+        if time.monotonic() > end:
+            pytest.fail(f"not seen in {seconds} s")
         time.sleep(0.1)
 
 
@@ -138,11 +141,9 @@ def listening(host: Host) -> set[int]:
 
 
 def pinned(*, head: bool) -> set[int]:
-    """The ports that the plan names for Ray; its workers and vLLM do not run yet."""
-    single = {
-        port.first for port in PORTS.listening() if port.first == port.last and (head or not port.head_only)
-    }
-    return single - {PORTS.serve}
+    """The ports that the plan names for Ray, but for its workers'."""
+    ports = (port for port in PORTS.listening() if port.first == port.last and (head or not port.head_only))
+    return {port.first for port in ports} - {PORTS.serve}
 
 
 def test_by_hand_from_nothing_to_serving(pair: tuple[Host, ...], tmp_path: Path) -> None:
@@ -157,32 +158,30 @@ def test_by_hand_from_nothing_to_serving(pair: tuple[Host, ...], tmp_path: Path)
         "192.168.10.11": 8,
     }
     assert not any("GPU" in found for found in counted.values())
-    until(lambda: listening(head) - METRICS == pinned(head=True), 30)
-    until(lambda: listening(worker) == pinned(head=False), 30)
+    until(lambda: listening(head) - METRICS - WORKERS == pinned(head=True), 30)
+    until(lambda: listening(worker) - WORKERS == pinned(head=False), 30)
 
     again = by_hand(worker, "ray-start.sh", plan, 1)
     assert (again.returncode, "Ray runs in this container already" in again.stdout) == (1, True)
 
     serve = ("bash", "-c", script("serve.sh", plan, plan.head), "serve.sh")
     serving = head.start(tmp_path / "serve", *serve)
-    until(lambda: head.run("test", "-e", "/tmp/vllm.json").returncode == 0, 60)
-    vllm = json.loads(head.run("cat", "/tmp/vllm.json").stdout)
+    until(lambda: head.run("test", "-e", "/mnt/vllm.json").returncode == 0, 60)
+    vllm = json.loads(head.run("cat", "/mnt/vllm.json").stdout)
     assert vllm["words"][1:] == list(plan.serve.command[1:])
     assert {name: vllm["environment"][name] for name, _ in plan.head.shape.variables} == {
         variable.name: variable.value for variable in plan.head.environment
     }
-    kept = head.run("cat", "/tmp/home/.config/vllm/ray_non_carry_over_env_vars.json")
+    kept = head.run("cat", "/mnt/.config/vllm/ray_non_carry_over_env_vars.json")
     assert json.loads(kept.stdout) == ["HCCL_IF_IP", "VLLM_HOST_IP"]
     second = head.run(*serve)
     assert (second.returncode, "serves already" in second.stdout) == (1, True)
     [vllm_pid] = re.findall(r"process (\d+) of this container serves", second.stdout)
-    head.run("rm", "/tmp/vllm.json")
+    head.run("rm", "/mnt/vllm.json")
     assert head.run("bash", "-c", f"kill {vllm_pid}").returncode == 0
     assert serving.wait(20) != 0
-    third = head.start(tmp_path / "third", *serve)
-    until(lambda: head.run("test", "-e", "/tmp/vllm.json").returncode == 0, 60)
-    third.kill()
-    third.wait()
+    head.start(tmp_path / "third", *serve)
+    until(lambda: head.run("test", "-e", "/mnt/vllm.json").returncode == 0, 60)
 
 
 def test_an_address_of_another_host_is_refused_at_once(pair: tuple[Host, ...], tmp_path: Path) -> None:
@@ -199,11 +198,11 @@ def test_an_address_of_another_host_is_refused_at_once(pair: tuple[Host, ...], t
 
 def test_ray_that_does_not_come_up_is_ended_whole(pair: tuple[Host, ...], tmp_path: Path) -> None:
     head, worker = pair
-    mute = head.start(
+    head.start(
         tmp_path / "mute",
         "python3",
         "-c",
-        "import socket, time\nsocket.create_server(('', 6379))\ntime.sleep(600)",
+        "import socket, time\nmute = socket.create_server(('', 6379))\ntime.sleep(600)",
     )
     until(lambda: 6379 in listening(head), 10)
     by_script = by_hand(worker, "ray-start.sh", cluster(timeouts=replace(SHORT, ray_start=8)), 1)
@@ -213,8 +212,6 @@ def test_ray_that_does_not_come_up_is_ended_whole(pair: tuple[Host, ...], tmp_pa
     assert by_container.wait(30) == 1
     assert "failed with status 124" in (tmp_path / "container").read_text()
     assert not running(worker, "ray")
-    mute.kill()
-    mute.wait()
 
 
 def test_containers_start_in_any_order_and_stop_when_told(pair: tuple[Host, ...], tmp_path: Path) -> None:
@@ -223,8 +220,7 @@ def test_containers_start_in_any_order_and_stop_when_told(pair: tuple[Host, ...]
     processes = {worker: container(worker, started[worker], 1)}
     time.sleep(3)
     processes[head] = container(head, started[head], 0)
-    for log in started.values():
-        until(lambda log=log: "Ray runs on" in log.read_text(), 60)
+    until(lambda: all("Ray runs on" in log.read_text() for log in started.values()), 60)
     until(lambda: len(nodes(head)) == 2, 20)
 
     os.kill(first_process(processes[worker]), signal.SIGTERM)
@@ -279,7 +275,7 @@ def test_serve_names_what_is_missing(pair: tuple[Host, ...]) -> None:
     assert wrong.returncode == 1
     assert "node-1 (192.168.10.11): Ray counts 7 NPU, planned are 8" in wrong.stdout
     assert "node-1 (192.168.10.11): Ray counts GPU" in wrong.stdout
-    assert head.run("test", "-e", "/tmp/vllm.json").returncode == 1
+    assert head.run("test", "-e", "/mnt/vllm.json").returncode == 1
 
     only_head = replace(plan, nodes=plan.nodes[:1])
     unplanned = by_hand(head, "serve.sh", only_head, 0)

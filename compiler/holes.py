@@ -1,0 +1,109 @@
+"""Renders once for all nodes of a shape: a node's own strings are holes while the text around them is made.
+
+A template gets a node whose strings are `Hole`s. A filter does not encode a hole but notes which encoder
+to use, and the hole prints as a mark that no text of a spec can hold. Filled with a node's strings, the
+form gives what rendering that node by itself would give; a property test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from compiler import quote
+from compiler.plan import NodePlan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from compiler.plan import Peer
+
+Encoder = str  # the name of one of quote.ENCODERS
+_MARK = re.compile("\0([0-9]+):([a-z_]+)\0")  # a spec cannot hold a NUL
+
+
+class Hole(str):
+    """Stands for the `index`-th of a node's own strings, to be written through `encoder`."""
+
+    __slots__ = ("encoder", "index")
+
+    index: int
+    encoder: Encoder
+
+    def __new__(cls, index: int, encoder: Encoder = "text") -> Hole:
+        """A hole; as text it is its mark."""
+        hole = super().__new__(cls, f"\0{index}:{encoder}\0")
+        hole.index, hole.encoder = index, encoder
+        return hole
+
+
+def through(encoder: Encoder, value: str) -> str:
+    """The value encoded; a hole stays a hole that knows its encoder."""
+    if not isinstance(value, Hole):
+        return quote.ENCODERS[encoder](value)
+    if value.encoder != "text":
+        raise ValueError(f"a string is encoded once, not by {encoder} after {value.encoder}")
+    return Hole(value.index, encoder)
+
+
+def strings(node: NodePlan) -> list[str]:
+    """A node's own strings, in the order of the holes."""
+    flat = [node.name, node.address, node.interface, node.docker]
+    flat += node.values
+    flat += node.label_values
+    flat += node.npu_addresses
+    for peer in node.peers:
+        flat.append(peer.name)
+        flat += peer.addresses
+    return flat
+
+
+def symbolic(node: NodePlan) -> NodePlan:
+    """The node with a hole for each of its own strings."""
+    holes = iter([Hole(index) for index in range(len(strings(node)))])
+
+    def several(values: Sequence[object]) -> tuple[str, ...]:
+        return tuple(next(holes) for _ in values)
+
+    def peer(real: Peer) -> Peer:
+        return real._replace(name=next(holes), addresses=several(real.addresses))
+
+    name, address, interface, docker = several(("name", "address", "interface", "docker"))
+    return replace(
+        node,
+        name=name,
+        address=address,
+        interface=interface,
+        docker=docker,
+        values=several(node.values),
+        label_values=several(node.label_values),
+        npu_addresses=several(node.npu_addresses),
+        peers=tuple(peer(each) for each in node.peers),
+    )
+
+
+def layout(node: NodePlan) -> object:
+    """What two nodes must have in common to be filled into one form."""
+    peers = tuple((each.npus, len(each.addresses)) for each in node.peers)
+    return id(node.shape), len(node.npu_addresses), peers
+
+
+class Form:
+    """Text with holes, cut at them: `literals` between `fills`."""
+
+    def __init__(self, text: str) -> None:
+        parts = _MARK.split(text)
+        self.literals = parts[::3]
+        self.fills: list[tuple[int, Callable[[str], str]]] = [
+            (int(index), quote.ENCODERS[encoder])
+            for index, encoder in zip(parts[1::3], parts[2::3], strict=True)
+        ]
+
+    def filled(self, values: Sequence[str]) -> str:
+        """The text with the values in the holes, each through its encoder."""
+        pieces = [self.literals[0]]
+        for (index, encode), literal in zip(self.fills, self.literals[1:], strict=True):
+            pieces.append(encode(values[index]))
+            pieces.append(literal)
+        return "".join(pieces)

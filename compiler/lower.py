@@ -1,0 +1,308 @@
+"""Cluster to Plan: every fact computed, nothing decided later."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from compiler import plan as p
+from compiler import said
+from compiler.container import definition
+from compiler.holes import symbolic
+from compiler.parallelism import parallelism
+from compiler.ray import ray_start
+from compiler.rules import HCCL_PORTS, LABEL_PREFIX
+from schema.cluster import Sizes, UlimitSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from schema.accelerator import Accelerator
+    from schema.cluster import Cluster, Node
+
+# Up to this many pings a node, every NPU pings every NPU of all other nodes: 2 to 5 nodes of 8 NPUs, 2 of 16.
+# Above, each NPU pings the one of its rank on PEERS other nodes.
+FULL_PINGS = 256
+# Steps round the ring of nodes. With 1 among them all nodes are joined; the others find what a ring would miss.
+PEERS = (1, 2, 3)
+
+# RLIMIT_MEMLOCK of 64 MiB is inherited even by privileged containers, and NPU memory is pinned; each Ray
+# worker and connection holds a file. docs.ray.io/en/releases-2.48.0/cluster/vms/user-guides/large-cluster-best-practices.html
+_ULIMITS = {"memlock": -1, "nofile": 1_048_576}
+
+
+def lower(cluster: Cluster, accelerator: Accelerator) -> p.Plan:
+    """The plan of a cluster that the rules found no error in."""
+    head = said.head_index(cluster)
+    ports, timeouts = _ports(cluster), p.Timeouts(**dict(cluster.timeouts))
+    container = _container(cluster)
+    shapes = _Shapes(cluster, accelerator, ports, cluster.nodes[head].address)
+    drafts = [_draft(node, cluster, shapes.of(node, is_head=index == head)) for index, node in enumerate(cluster.nodes)]
+    hashes = _Hashes(container, timeouts)
+    pairs = zip(drafts, _peers(drafts), strict=True)
+    nodes = tuple(_finished(draft, peers, cluster.name, hashes) for draft, peers in pairs)
+    sizes = _sizes(cluster, [len(node.shape.npus) for node in nodes])
+    return p.Plan(
+        name=cluster.name,
+        accelerator=accelerator,
+        container=container,
+        cache=cluster.cache,
+        ports=ports,
+        timeouts=timeouts,
+        parallelism=sizes,
+        serve=_serve(cluster, sizes),
+        nodes=nodes,
+        spec_digest=_digest(cluster.model_dump(mode="json")),
+    )
+
+
+def _ports(cluster: Cluster) -> p.Ports:
+    written = cluster.ports
+    first, last = written.worker_range
+    return p.Ports(
+        **written.model_dump(exclude={"worker_range", "hccl_base"}),
+        worker_first=first,
+        worker_last=last,
+        hccl_first=written.hccl_base,
+        hccl_last=written.hccl_base + HCCL_PORTS - 1,
+        serve=cluster.serve.port,
+    )
+
+
+def _container(cluster: Cluster) -> p.Container:
+    written = cluster.container
+    return p.Container(
+        name=cluster.name,
+        image=cluster.image,
+        shm_size=written.shm_size,
+        init=written.init,
+        privileged=written.privileged,
+        ulimits=tuple(_ulimit(name, limit) for name, limit in {**_ULIMITS, **written.ulimits}.items()),
+    )
+
+
+def _ulimit(name: str, limit: int | UlimitSpec) -> p.Ulimit:
+    if isinstance(limit, UlimitSpec):
+        return p.Ulimit(name, limit.soft, limit.hard)
+    return p.Ulimit(name, limit, limit)
+
+
+def _sizes(cluster: Cluster, npus: list[int]) -> p.Parallelism:
+    written = cluster.serve.parallelism
+    if isinstance(written, Sizes):
+        return p.Parallelism(written.tensor, written.pipeline, "given by the spec")
+    return parallelism(len(npus), npus[0], written, cluster.model)
+
+
+def _serve(cluster: Cluster, sizes: p.Parallelism) -> p.Serve:
+    """The guide's command: computed sizes first, then the spec's flags in the spec's order."""
+    written = cluster.serve
+    lines = [("vllm", "serve", written.model), ("--distributed-executor-backend", "ray")]
+    if sizes.pipeline > 1:
+        lines.append(("--pipeline-parallel-size", str(sizes.pipeline)))
+    lines.append(("--tensor-parallel-size", str(sizes.tensor)))
+    lines += [_flag(name, value) for name, value in written.args.items()]
+    if written.port != 8000:  # noqa: PLR2004 - vLLM's own default needs no flag, and the guide has none
+        lines.append(("--port", str(written.port)))
+    served = written.args.get("served-model-name", written.model)
+    return p.Serve(
+        model=written.model,
+        served_name=str(served[0] if isinstance(served, list) else served),
+        lines=tuple(lines),
+        port=written.port,
+    )
+
+
+def _flag(name: str, value: object) -> tuple[str, ...]:
+    """One argument as vLLM's parser reads it (`vllm/utils/argparse_utils.py`, `vllm/engine/arg_utils.py`)."""
+    if value is True:
+        return (f"--{name}",)
+    if value is False:
+        return (f"--no-{name}",)
+    if isinstance(value, list):
+        return (f"--{name}", *(_word(item) for item in value))
+    word = _word(value)
+    return (f"--{name}={word}",) if word.startswith("-") else (f"--{name}", word)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool | dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+class _Shapes:
+    """Makes one Shape for all nodes that have it in common."""
+
+    def __init__(self, cluster: Cluster, accelerator: Accelerator, ports: p.Ports, head_address: str) -> None:
+        self.cluster = cluster
+        self.accelerator = accelerator
+        self.ports = ports
+        self.head_address = head_address
+        self.mounts = _mounts(cluster, accelerator)
+        self.secrets = tuple(p.Secret(name, each.from_env) for name, each in cluster.secrets.items())
+        self.own_env = dict.fromkeys(name for node in cluster.nodes for name in node.env)
+        self.made: dict[object, p.Shape] = {}
+
+    def of(self, node: Node, *, is_head: bool) -> p.Shape:
+        npus = said.npus_of(node, self.cluster, self.accelerator)
+        env = tuple(said.env_of(node, self.cluster))
+        labels = tuple(said.labels_of(node, self.cluster))
+        key = (is_head, npus, env, labels)
+        if key not in self.made:
+            self.made[key] = self._make("head" if is_head else "worker", npus, env, labels)
+        return self.made[key]
+
+    def _make(self, role: p.Role, npus: tuple[int, ...], env: tuple[str, ...], labels: tuple[str, ...]) -> p.Shape:
+        npu_devices = tuple(self.accelerator.device.format(npu=npu) for npu in npus)
+        nodes = len(self.cluster.nodes)
+        variables = _COMPUTED + tuple(_default_or_given(env)) + tuple((name, _GIVEN) for name in env)
+        return p.Shape(
+            role=role,
+            npus=npus,
+            npu_devices=npu_devices,
+            devices=(*npu_devices, *self.accelerator.management_devices, *self.cluster.container.devices),
+            mounts=self.mounts,
+            variables=variables,
+            own_variables=(*_OWN, *self.own_env),
+            secrets=self.secrets,
+            label_names=(*(LABEL_PREFIX + name for name in _LABELS), *labels),
+            ports=tuple(port for port in self.ports.listening() if role == "head" or not port.head_only),
+            ray_start=ray_start(role, self.head_address, self.ports),
+            every_pair=(nodes - 1) * len(npus) * self.accelerator.npus <= FULL_PINGS,
+        )
+
+
+# Every computed variable, and why it is there, in the order of the files.
+_COMPUTED = (
+    ("HCCL_IF_IP", "the address that HCCL bootstraps over; the same one that Ray knows this node by"),
+    ("HCCL_SOCKET_IFNAME", "exactly this interface (=): without the sign eth1 would also match eth10"),
+    ("GLOO_SOCKET_IFNAME", "the interface for Gloo; it would take the one that the hostname resolves to"),
+    ("TP_SOCKET_IFNAME", "the interface for TensorPipe"),
+    ("VLLM_HOST_IP", "vLLM must see this node at the address that Ray has, or it waits for ever for a place"),
+    ("ASCEND_RT_VISIBLE_DEVICES", "the NPUs that Ray counts and vLLM uses, by the container's own numbers"),
+    ("RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES", "else Ray hides all NPUs but one from each worker: error 107001"),
+    ("HCCL_IF_BASE_PORT", "the first of the 16 ports that HCCL listens on, pinned for the firewall"),
+)
+_OWN = tuple(name for name, _ in _COMPUTED[:6])
+_CONNECT_TIMEOUT = ("HCCL_CONNECT_TIMEOUT", "seconds; ranks load for minutes apart, and after 120 HCCL gives up with EI0006")
+_GIVEN = "from the spec"
+
+
+def _default_or_given(env: Iterable[str]) -> list[tuple[str, str]]:
+    """What is set unless the spec sets it."""
+    return [] if _CONNECT_TIMEOUT[0] in env else [_CONNECT_TIMEOUT]
+
+
+_LABELS = ("name", "node", "role", "config-hash")
+
+
+def _mounts(cluster: Cluster, accelerator: Accelerator) -> tuple[p.Mount, ...]:
+    ours = [p.Mount(source, target, read_only=True) for source, target in accelerator.mounts]
+    npu_smi = p.Mount(cluster.container.npu_smi, "/usr/local/bin/npu-smi", read_only=True)
+    cache = p.Mount(cluster.cache, "/root/.cache", read_only=False)
+    extra = (p.Mount(each.source, each.target, each.read_only) for each in cluster.container.mounts)
+    return (*ours, npu_smi, cache, *extra)
+
+
+class _Draft(NamedTuple):
+    """A node before it is known whom it pings."""
+
+    node: Node
+    shape: p.Shape
+    interface: str
+    docker: str
+    values: tuple[str, ...]
+    labels: Mapping[str, str]
+    npu_addresses: tuple[str, ...]
+
+
+def _draft(node: Node, cluster: Cluster, shape: p.Shape) -> _Draft:
+    interface = said.interface_of(node, cluster) or ""
+    env = said.env_of(node, cluster)
+    computed = (
+        node.address,
+        f"={interface}",
+        interface,
+        interface,
+        node.address,
+        _visible(shape.npus, privileged=cluster.container.privileged),
+        "1",
+        str(cluster.ports.hccl_base),
+        *(() if _CONNECT_TIMEOUT[0] in env else ("1200",)),
+    )
+    return _Draft(
+        node=node,
+        shape=shape,
+        interface=interface,
+        docker=said.docker_of(node, cluster),
+        values=(*computed, *env.values()),
+        labels=said.labels_of(node, cluster),
+        npu_addresses=said.npu_addresses_of(node, len(shape.npus)),
+    )
+
+
+def _visible(npus: tuple[int, ...], *, privileged: bool) -> str:
+    """The NPUs as the container numbers them: those given to it, from 0 on; a privileged one sees all.
+
+    github.com/vllm-project/vllm-ascend/pull/16256: host devices 3 to 7 are 0 to 4 in their container.
+    """
+    return ",".join(str(npu) for npu in (npus if privileged else range(len(npus))))
+
+
+def _peers(drafts: list[_Draft]) -> list[tuple[p.Peer, ...]]:
+    """For each node, the nodes that it pings: all others of a small cluster, the next few of a large one."""
+    count = len(drafts)
+    every = [
+        p.Peer(each.node.name, each.shape.npus, each.npu_addresses) if each.npu_addresses else None for each in drafts
+    ]
+    if all(draft.shape.every_pair for draft in drafts):
+        steps: Iterable[int] = range(1, count)
+    else:
+        steps = [step for step in PEERS if step < count]
+    return [
+        tuple(peer for step in steps if (peer := every[(index + step) % count]) and every[index])
+        for index in range(count)
+    ]
+
+
+class _Hashes:
+    """The hash of what a container is started from: equal hash, nothing to do.
+
+    The part that nodes of a shape share is hashed once, with holes for what is their own.
+    """
+
+    def __init__(self, container: p.Container, timeouts: p.Timeouts) -> None:
+        self.container = container
+        self.timeouts = timeouts
+        self.shared: dict[int, str] = {}
+
+    def of(self, node: p.NodePlan) -> str:
+        """The hash, in hex."""
+        if id(node.shape) not in self.shared:
+            self.shared[id(node.shape)] = _digest(definition(self.container, self.timeouts, symbolic(node)))
+        own = (node.name, node.address, node.values, node.label_values)
+        return _digest((self.shared[id(node.shape)], own))
+
+
+def _finished(draft: _Draft, peers: tuple[p.Peer, ...], cluster: str, hashes: _Hashes) -> p.NodePlan:
+    ours, given = (cluster, draft.node.name, draft.shape.role), tuple(draft.labels.values())
+    node = p.NodePlan(
+        shape=draft.shape,
+        name=draft.node.name,
+        address=draft.node.address,
+        interface=draft.interface,
+        docker=draft.docker,
+        values=draft.values,
+        label_values=(*ours, "", *given),
+        npu_addresses=draft.npu_addresses,
+        peers=peers,
+    )
+    return replace(node, label_values=(*ours, hashes.of(node), *given))
+
+
+def _digest(value: object) -> str:
+    """sha256 of the value as JSON, in hex."""
+    return hashlib.sha256(json.dumps(value, separators=(",", ":"), sort_keys=True).encode()).hexdigest()

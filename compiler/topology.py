@@ -1,0 +1,130 @@
+"""Lays the cluster out as a picture: where each node's card and each line between them lies, in SVG's units."""
+
+from __future__ import annotations
+
+from math import ceil, sqrt
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from compiler.plan import NodePlan, Plan
+
+_MARGIN = 24
+_HEADING = 64
+_CARD_WIDTH = 232
+_CELL = 24
+_CELLS_PER_ROW = 8
+_GAP_X, _GAP_Y = 24, 40
+_CARD_TEXT = 74
+_MOST_COLUMNS = 24
+
+
+class Cell(NamedTuple):
+    """One NPU: its id, and its left upper corner inside its card."""
+
+    npu: int
+    x: int
+    y: int
+
+    @property
+    def text_x(self) -> int:
+        """Where the id is centred."""
+        return self.x + _CELL // 2 - 2
+
+    @property
+    def text_y(self) -> int:
+        """Where the id stands."""
+        return self.y + _CELL // 2 + 2
+
+
+class Card(NamedTuple):
+    """One node, with its left upper corner and the colour class of its role."""
+
+    name: str
+    role: str
+    address: str
+    interface: str
+    x: int
+    y: int
+    height: int
+    cells: tuple[Cell, ...]
+
+
+class Line(NamedTuple):
+    """A line of the tree that joins the workers to the head."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+
+
+class Picture(NamedTuple):
+    """Everything that the template prints."""
+
+    width: int
+    height: int
+    card_width: int
+    cell: int
+    cards: tuple[Card, ...]
+    lines: tuple[Line, ...]
+
+    @property
+    def role_x(self) -> int:
+        """Where a card's role ends."""
+        return self.card_width - 16
+
+
+def picture(plan: Plan) -> Picture:
+    """The head above, the workers in rows below, a trunk on the left that joins them."""
+    workers = [node for node in plan.nodes if not node.is_head]
+    columns = _columns(len(workers))
+    height = max(_card_height(node) for node in plan.nodes)
+    left, top = _MARGIN + (_GAP_X if workers else 0), _MARGIN + _HEADING
+    cards = [_card(plan.head, left, top, height)]
+    for index, node in enumerate(workers):
+        row, column = divmod(index, columns)
+        x = left + column * (_CARD_WIDTH + _GAP_X)
+        cards.append(_card(node, x, top + (row + 1) * (height + _GAP_Y), height))
+    rows = 1 + ceil(len(workers) / columns)
+    return Picture(
+        width=max(2 * left + columns * (_CARD_WIDTH + _GAP_X) - _GAP_X, 2 * _MARGIN + 520),
+        height=top + rows * (height + _GAP_Y) - _GAP_Y + _MARGIN,
+        card_width=_CARD_WIDTH,
+        cell=_CELL - 4,
+        cards=tuple(cards),
+        lines=_lines(cards, height),
+    )
+
+
+def _columns(workers: int) -> int:
+    """As wide as high, about; a card is twice as wide as high."""
+    return max(1, min(_MOST_COLUMNS, ceil(sqrt(workers)), workers))
+
+
+def _card_height(node: NodePlan) -> int:
+    return _CARD_TEXT + _CELL * ceil(len(node.shape.npus) / _CELLS_PER_ROW) + 12
+
+
+def _card(node: NodePlan, x: int, y: int, height: int) -> Card:
+    cells = tuple(
+        Cell(npu, 16 + _CELL * (index % _CELLS_PER_ROW), _CARD_TEXT + _CELL * (index // _CELLS_PER_ROW))
+        for index, npu in enumerate(node.shape.npus)
+    )
+    return Card(node.name, node.shape.role, node.address, node.interface, x, y, height, cells)
+
+
+def _lines(cards: list[Card], height: int) -> tuple[Line, ...]:
+    head, workers = cards[0], cards[1:]
+    if not workers:
+        return ()
+    trunk = head.x - _GAP_X // 2
+    bus = _GAP_Y // 2
+    lines = [
+        Line(trunk, head.y + height // 2, head.x, head.y + height // 2),
+        Line(trunk, head.y + height // 2, trunk, workers[-1].y - bus),
+    ]
+    for y in sorted({card.y for card in workers}):
+        row = [card.x + _CARD_WIDTH // 2 for card in workers if card.y == y]
+        lines.append(Line(trunk, y - bus, row[-1], y - bus))
+        lines += [Line(x, y - bus, x, y) for x in row]
+    return tuple(lines)

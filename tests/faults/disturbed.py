@@ -1,0 +1,99 @@
+"""A write that is disturbed from outside, and what must hold of the disk at whatever point that was."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from small_bundles import Seen, expected, put_foreign, seen
+from writer import NEW, OLD
+
+from compiler.write import write
+
+LEFTOVERS = (".tiny.new", ".tiny.old")
+
+
+class Writers:
+    """Processes that write `NEW`, one at a time, each waiting until it is let go."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, "-B", str(Path(__file__).with_name("writer.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ready(self, root: Path) -> int:
+        return int(self._ask(str(root)))
+
+    def go(self) -> None:
+        assert self._server.stdin is not None
+        self._server.stdin.write("\n")
+        self._server.stdin.flush()
+
+    def outcome(self) -> str:
+        """`killed`, `done`, `refused: ...` or `traceback: ...`."""
+        assert self._server.stdout is not None
+        return self._server.stdout.readline().strip()
+
+    def close(self) -> None:
+        self._server.communicate()
+
+    def _ask(self, line: str) -> str:
+        assert self._server.stdin is not None
+        self._server.stdin.write(f"{line}\n")
+        self._server.stdin.flush()
+        return self.outcome()
+
+
+@contextmanager
+def writers() -> Iterator[Writers]:
+    started = Writers()
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+@contextmanager
+def prepared(*, over_old: bool) -> Iterator[tuple[Path, dict[str, Seen]]]:
+    """A root in memory, where a flush costs nothing: empty, or with the old bundle and foreign files in it."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory, prefix="write-") as folder:
+        root = Path(folder)
+        foreign: dict[str, Seen] = {}
+        if over_old:
+            write(OLD, root)
+            foreign = put_foreign(root / "tiny")
+        yield root, foreign
+
+
+def judge(root: Path, foreign: dict[str, Seen], outcome: str, *, may_be_absent: bool) -> str:
+    """Hold every promise against what is on disk now, and after the next run; tells which bundle lay there."""
+    left = [name for name in os.listdir(root) if name != "tiny"]
+    assert all(name.startswith(LEFTOVERS) for name in left), left
+    found = published(root, foreign, may_be_absent=may_be_absent)
+    if outcome == "done":
+        assert (found, left) == ("new", [])
+    elif outcome != "killed":
+        assert outcome.startswith("refused: "), outcome
+        assert all(name in outcome for name in left), (left, outcome)
+    write(NEW, root)
+    assert seen(root / "tiny") == expected(NEW, foreign)
+    assert os.listdir(root) == ["tiny"]
+    return found
+
+
+def published(root: Path, foreign: dict[str, Seen], *, may_be_absent: bool) -> str:
+    if not (root / "tiny").exists():
+        assert may_be_absent
+        return "none"
+    now = seen(root / "tiny")
+    if now == expected(NEW, foreign):
+        return "new"
+    assert now == expected(OLD, foreign)
+    return "old"

@@ -1,0 +1,93 @@
+"""Every system call of a write is the one at which the process dies, or the disk fails, once."""
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from disturbed import Writers, judge, prepared, writers
+from small_bundles import Seen
+
+STRACE = shutil.which("strace")
+pytestmark = pytest.mark.skipif(STRACE is None and not os.environ.get("CI"), reason="needs strace")
+
+CHANGING = (
+    "write", "openat", "mkdirat", "renameat", "renameat2", "linkat", "symlinkat", "unlinkat", "fchmod",
+    "fchown", "utimensat", "syncfs", "close",
+)  # fmt: skip
+READING = ("read", "fstat", "newfstatat", "getdents64", "readlinkat", "flock", "fcntl", "lseek")
+SCENARIOS = {
+    "first": [],
+    "over an old one": [],
+    "without exchange": ["-e", "inject=renameat2:error=EINVAL"],
+}
+FAULTS = {"SIGKILL": CHANGING, "EIO": CHANGING + READING, "ENOSPC": CHANGING}
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Writers]:
+    with writers() as started:
+        yield started
+
+
+def points(scenario: str, fault: str) -> list[str]:
+    skipped = {"renameat2"} if scenario == "without exchange" else set()
+    return [call for call in FAULTS[fault] if call not in skipped]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "fault", "call"),
+    [
+        (scenario, fault, call)
+        for scenario in SCENARIOS
+        for fault in FAULTS
+        for call in points(scenario, fault)
+    ],
+)
+def test_every_call(forks: Writers, tmp_path: Path, scenario: str, fault: str, call: str) -> None:
+    log, found = tmp_path / "strace", Counter[str]()
+    while found.total() == 0 or was_hit(log, call):
+        with prepared(over_old=scenario != "first") as (root, foreign):
+            extra = [*SCENARIOS[scenario], "-e", f"inject={call}:{how(fault)}:when={found.total() + 1}"]
+            found[disturb(forks, root, foreign, call, extra, log, scenario)] += 1
+    print(f"{scenario}, {fault} at {call}: {found.total() - 1} points, {dict(found)}")
+
+
+def was_hit(log: Path, call: str) -> bool:
+    """Whether there was such a call left to disturb."""
+    lines = log.read_text().splitlines()
+    return any("SIGKILL" in line or (line.startswith(f"{call}(") and "INJECTED" in line) for line in lines)
+
+
+def how(fault: str) -> str:
+    return "signal=SIGKILL" if fault == "SIGKILL" else f"error={fault}"
+
+
+def disturb(
+    forks: Writers,
+    root: Path,
+    foreign: dict[str, Seen],
+    call: str,
+    extra: list[str],
+    log: Path,
+    scenario: str,
+) -> str:
+    traced = [
+        STRACE or "strace",
+        "-o",
+        str(log),
+        "-p",
+        str(forks.ready(root)),
+        "-e",
+        f"trace={call},renameat2",
+    ]
+    strace = subprocess.Popen([*traced, *extra], stderr=subprocess.PIPE, text=True)
+    assert strace.stderr is not None
+    assert "attached" in strace.stderr.readline()
+    forks.go()
+    outcome = forks.outcome()
+    strace.communicate()
+    return judge(root, foreign, outcome, may_be_absent=scenario != "over an old one")
