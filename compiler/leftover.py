@@ -74,7 +74,9 @@ def recover(place: Place, *, replaced: AbstractSet[str] = frozenset()) -> None:
     try:
         leftovers = find_leftovers(place)
     except OSError as error:
-        raise refusal("read", place.root_path, error) from error
+        hidden = f".{place.name}.new-* and .{place.name}.old-*"
+        hint = "the bundle at its place is whole; the next run removes what such folders are left"
+        raise refusal(f"look for {hidden} in", place.root_path, error, hint) from error
     for leftover in leftovers:
         try:
             _end(place, leftover, replaced)

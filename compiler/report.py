@@ -54,6 +54,12 @@ def as_github(located: Sequence[Located]) -> str:
     )
 
 
+def count(located: Sequence[Located]) -> str:
+    """`2 errors, 1 warning`."""
+    counts = [(sum(each.severity == severity for each in located), severity) for severity in ("error", "warning")]
+    return ", ".join(f"{number} {word}{'' if number == 1 else 's'}" for number, word in counts if number)
+
+
 def _block(each: Located, lines: Sequence[str], paint: Callable[[str, str], str]) -> str:
     file, line, column, length = each.place
     head = f"{file}:{line}:{column}: {paint(each.severity, each.severity)}: {paint('bold', _subject(each))}"

@@ -1,20 +1,15 @@
-"""The two-node plan as the scripts need it, and the scripts rendered alone, one by one."""
+"""The two-node plan as the scripts need it, and single scripts of its bundle."""
 
 from __future__ import annotations
 
-import json
-import shlex
 from dataclasses import replace
-from pathlib import Path
 
-import jinja2
 from plans import A2, PORTS, two_nodes
 
 from compiler.plan import NodePlan, Plan, Secret, Serve, Timeouts, Variable
 from compiler.ray import ray_start
+from compiler.render import render
 
-TEMPLATES = Path(__file__).parent.parent / "templates"
-START = (TEMPLATES / "container" / "start.sh").read_text(encoding="utf-8")
 GUIDE = (
     ("vllm", "serve", "Qwen/Qwen3-235B-A22B"),
     ("--distributed-executor-backend", "ray"),
@@ -68,14 +63,7 @@ def _node(node: NodePlan, head: str, extra: tuple[Variable, ...], secrets: tuple
 
 
 def script(name: str, plan: Plan, node: NodePlan) -> str:
-    """The text of one script of one node."""
-    language = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES / "node"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - shell, not HTML: every value goes through a filter of its own
-    )
-    language.filters |= {"sh": shlex.quote, "words": shlex.join, "json": json.dumps}
-    return language.get_template(f"{name}.j2").render(plan=plan, node=node)
+    """The text of one file of one node, which stands in for the plan's node of its name."""
+    nodes = tuple(node if other.name == node.name else other for other in plan.nodes)
+    files = {file.path: file.content for file in render(replace(plan, nodes=nodes)).files}
+    return files[f"{node.name}/{name}"].decode()

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hosts import Host, hosts
 from plans import PORTS
-from plans_scripts import START, cluster, script
+from plans_scripts import cluster, script
 
+from compiler.container import definition
 from compiler.plan import Timeouts
 
 if TYPE_CHECKING:
@@ -95,14 +96,10 @@ def container(
     host: Host, log: Path, node: int, limit: int = 60, address: str = ""
 ) -> subprocess.Popen[bytes]:
     """Start a container's command as Docker does without `init`: as the first process of its namespace."""
-    plan = cluster()
-    command = ("bash", "-c", START, "ray-start", address or plan.nodes[node].address, str(limit))
-    namespace = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL")
-    return host.start(log, *namespace, *command, *plan.nodes[node].shape.ray_start, _own(plan, node))
-
-
-def _own(plan: Plan, node: int) -> str:
-    return f"--node-ip-address={plan.nodes[node].address}"
+    plan = cluster(timeouts=replace(SHORT, ray_start=limit))
+    own = plan.nodes[node]
+    command = definition(plan.container, plan.timeouts, replace(own, address=address or own.address)).command
+    return host.start(log, "unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", *command)
 
 
 def first_process(started: subprocess.Popen[bytes]) -> int:
@@ -269,7 +266,7 @@ def test_serve_names_what_is_missing(pair: tuple[Host, ...]) -> None:
 
     # What happens without ray-start.sh: a lost device is not an error to Ray, and --num-gpus is believed.
     assert worker.run("rm", "/dev/davinci7").returncode == 0
-    start = (*plan.nodes[1].shape.ray_start, _own(plan, 1), "--num-gpus=1")
+    start = (*plan.nodes[1].shape.ray_start, "--node-ip-address=192.168.10.11", "--num-gpus=1")
     assert worker.run(*start).returncode == 0
     wrong = by_hand(head, "serve.sh", plan, 0)
     assert wrong.returncode == 1

@@ -1,0 +1,287 @@
+"""The command line: the one room that prints, reads the user's files and picks exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from compiler import __version__
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from compiler.compile import Compiled
+    from compiler.plan import Plan
+    from compiler.source import Source
+    from compiler.survey import Change
+
+DONE, AT_FAULT, USAGE, BUG, INTERRUPTED = 0, 1, 2, 3, 130
+_DEFAULT_SPEC = "cluster.yaml"
+_DEFAULT_OUTPUT = "generated"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit code: 0 done, 1 at fault, 2 usage, 3 a bug here, 130 interrupted."""
+    try:
+        options = _parser().parse_args(arguments)
+        command: Callable[[argparse.Namespace], int] = options.command
+        code = command(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough
+        _silence_stdout()
+        return AT_FAULT
+    except Exception:  # noqa: BLE001 - whatever it is, it is ours
+        _report_bug()
+        return BUG
+    else:
+        return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    import argparse  # noqa: PLC0415 - as every import here: a command pays for what it uses
+
+    parser = argparse.ArgumentParser(
+        prog="compiler",
+        description="Compiles one reviewed spec of an Ascend cluster into everything that each node needs.",
+        epilog="Exit codes: 0 done, 1 the spec or the cluster is at fault, 2 usage, 3 a bug here, 130 interrupted.",
+    )
+    parser.add_argument("--version", action="version", version=f"compiler {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    init = _command(commands, "init", _init, "write a commented starter spec that compiles")
+    init.add_argument(
+        "file", nargs="?", default=_DEFAULT_SPEC, metavar="FILE", help="where to write it (default: %(default)s)"
+    )
+
+    check = _command(commands, "check", _check, "validate a spec; write nothing")
+    _add_spec(check)
+
+    render = _command(commands, "render", _render, "compile a spec's bundle into DIR/NAME/")
+    _add_spec(render)
+    render.add_argument(
+        "-o", "--output", default=_DEFAULT_OUTPUT, metavar="DIR", help="the folder of all bundles (default: %(default)s)"
+    )
+    render.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if what lies there is not what would be written"
+    )
+    render.add_argument("--diff", action="store_true", help="like --check, and show the difference")
+    render.add_argument(
+        "--force", action="store_true", help="replace generated files although they were edited by hand"
+    )
+    render.add_argument(
+        "--lock-timeout", type=float, default=10.0, metavar="SECONDS", help="how long to wait for another render (default: %(default)g)"
+    )
+    render.add_argument("-q", "--quiet", action="store_true", help="say nothing when all is well")
+
+    _command(commands, "schema", _schema, "print the JSON Schema of the spec")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    does: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _add_spec(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "spec", nargs="?", default=_DEFAULT_SPEC, metavar="SPEC", help="the cluster spec (default: %(default)s)"
+    )
+    parser.add_argument(
+        "-f", "--overlay", action="append", default=[], metavar="OVERLAY",
+        help="lay this file onto the spec; may be given several times, left to right",
+    )  # fmt: skip
+    parser.add_argument("--strict", action="store_true", help="warnings fail too")
+    parser.add_argument(
+        "--format", choices=("text", "json", "github"), default="text", help="how to tell what was found (default: %(default)s)"
+    )
+
+
+def _init(options: argparse.Namespace) -> int:
+    import pkgutil  # noqa: PLC0415
+
+    from compiler.newfile import write_new  # noqa: PLC0415
+    from compiler.refusal import WriteRefused  # noqa: PLC0415
+
+    starter = pkgutil.get_data("templates", "spec/cluster.yaml") or b""
+    try:
+        write_new(options.file, starter)
+    except WriteRefused as refused:
+        return _refused(refused)
+    print(f"{options.file}: written. Edit it, then: compiler check {_word(options.file)}")
+    return DONE
+
+
+def _check(options: argparse.Namespace) -> int:
+    compiled = _compiled(options)
+    if compiled.plan is None or (options.strict and compiled.diagnostics):
+        return AT_FAULT
+    if options.format == "text":
+        print(f"{options.spec}: {_summary(compiled.plan)}")
+    return DONE
+
+
+def _render(options: argparse.Namespace) -> int:
+    compiled = _compiled(options)
+    if compiled.plan is None or (options.strict and compiled.diagnostics):
+        return AT_FAULT
+    from pathlib import Path  # noqa: PLC0415
+
+    from compiler.render import render  # noqa: PLC0415
+    from compiler.write import WriteRefused, compare, write  # noqa: PLC0415
+
+    bundle = render(compiled.plan)
+    root = Path(options.output)
+    place = f"{options.output.rstrip('/') or '/'}/{bundle.name}"
+    try:
+        if options.check or options.diff:
+            return _tell_stale(compare(bundle, root), place, options)
+        changes = write(bundle, root, force=options.force, lock_timeout=options.lock_timeout)
+    except WriteRefused as refused:
+        return _refused(refused)
+    if not options.quiet and options.format == "text":
+        print(f"{place}: {_summary(compiled.plan)}; {_counted(changes, len(bundle.files))}")
+    return DONE
+
+
+def _schema(_: argparse.Namespace) -> int:
+    from compiler.jsonschema import schema_text  # noqa: PLC0415
+
+    sys.stdout.write(schema_text())
+    return DONE
+
+
+def _compiled(options: argparse.Namespace) -> Compiled:
+    """The compilation of the files that were named, with everything found told."""
+    from compiler.compile import Compiled, compile_spec  # noqa: PLC0415
+
+    sources, unreadable = _read([options.spec, *options.overlay])
+    compiled = Compiled(None, unreadable) if unreadable else compile_spec(sources)  # type: ignore[arg-type]
+    _tell(compiled, sources, options.format)
+    return compiled
+
+
+def _read(names: Sequence[str]) -> tuple[list[Source], tuple[object, ...]]:
+    from compiler.source import MAX_BYTES, Source  # noqa: PLC0415
+
+    sources, unreadable = [], []
+    for name in names:
+        try:
+            if name == "-":
+                sources.append(Source("<stdin>", sys.stdin.buffer.read(MAX_BYTES + 1)))
+                continue
+            with open(name, "rb") as file:  # noqa: PTH123 - pathlib would cost more than the reading
+                sources.append(Source(name, file.read(MAX_BYTES + 1)))
+        except OSError as fault:
+            unreadable.append(_unreadable(name, fault))
+    return sources, tuple(unreadable)
+
+
+def _unreadable(name: str, fault: OSError) -> object:
+    from compiler.diagnostics import Place  # noqa: PLC0415
+    from compiler.places import Located  # noqa: PLC0415
+
+    hint = "`compiler init` writes a spec to begin with" if isinstance(fault, FileNotFoundError) else ""
+    message = f"cannot be read: {fault.strerror or fault}"
+    return Located("error", "unreadable", message, "", Place(name, 1, 1, 1), hint, secret=False)
+
+
+def _tell(compiled: Compiled, sources: Sequence[Source], form: str) -> None:
+    """Diagnostics for people go to stderr; those for programs are the result, and go to stdout."""
+    from compiler import report  # noqa: PLC0415
+
+    found = compiled.diagnostics
+    if form == "json":
+        sys.stdout.write(report.as_json(found))
+    elif form == "github":
+        sys.stdout.write(report.as_github(found))
+    elif found:
+        sys.stderr.write(report.as_text(found, sources, colour=_colour(sys.stderr)))
+        _say(report.count(found))
+
+
+def _tell_stale(changes: Sequence[Change], place: str, options: argparse.Namespace) -> int:
+    if not changes:
+        if not options.quiet and options.format == "text":
+            print(f"{place}: up to date")
+        return DONE
+    if options.diff:
+        from compiler.diff import unified  # noqa: PLC0415
+
+        sys.stdout.write(unified(changes, place, colour=_colour(sys.stdout)))
+    else:
+        for change in changes[:20]:
+            _say(f"{place}/{change.path}: {_STALE[change.kind]}")
+        if len(changes) > 20:  # noqa: PLR2004
+            _say(f"and {len(changes) - 20} more")
+    _say(f"{place} is not what {options.spec} compiles to; render it again")
+    return AT_FAULT
+
+
+_STALE = {
+    "added": "is missing",
+    "changed": "is out of date",
+    "removed": "is no longer made",
+    "mode": "has the wrong mode",
+}
+
+
+def _counted(changes: Sequence[Change], files: int) -> str:
+    if not changes:
+        return f"{files} files, unchanged"
+    kinds = [("added", "new"), ("changed", "changed"), ("mode", "with a new mode"), ("removed", "removed")]
+    counts = [(sum(change.kind == kind for change in changes), word) for kind, word in kinds]
+    return f"{files} files, " + ", ".join(f"{count} {word}" for count, word in counts if count)
+
+
+def _summary(plan: Plan) -> str:
+    return f"{plan.parallelism.text} on {plan.size_text}"
+
+
+def _refused(refused: Exception) -> int:
+    message, hint = refused.message, refused.hint  # type: ignore[attr-defined]
+    _say(f"error: {message}")
+    if hint:
+        _say(f"  = hint: {hint}")
+    return AT_FAULT
+
+
+def _word(text: str) -> str:
+    import shlex  # noqa: PLC0415
+
+    return shlex.quote(text)
+
+
+def _colour(stream: object) -> bool:
+    import os  # noqa: PLC0415
+
+    return bool(getattr(stream, "isatty", bool)()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _silence_stdout() -> None:
+    """So that the interpreter's last flush finds somewhere to go."""
+    import os  # noqa: PLC0415
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _report_bug() -> None:
+    import traceback  # noqa: PLC0415
+
+    traceback.print_exc()
+    _say(f"\nThis is a bug in compiler {__version__}, not in your spec. Nothing was left half written.")
+    _say("Please report it with the lines above and the spec that shows it.")
+

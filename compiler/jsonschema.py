@@ -1,0 +1,82 @@
+"""The JSON Schema of the spec, for editors and for tools that check a spec without this program.
+
+Made of the pydantic models, with what only the text of a spec shows: an entry's ranges, the accelerators
+that there are data files for, the names that are computed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from compiler.facts import accelerator, accelerator_names
+from compiler.rules import COMPUTED_ARGS, COMPUTED_ENV
+from schema.accelerator import Accelerator
+from schema.cluster import Cluster
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_RANGE = r"\[[0-9a-z]+:[0-9a-z]+(:[0-9]+)?\]"
+
+
+def schema_text() -> str:
+    """The schema as it is published, byte for byte."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """The schema as data."""
+    made = Cluster.model_json_schema()
+    made = {"$schema": DIALECT, "title": "Cluster spec", **{key: made[key] for key in made if key != "title"}}
+    names = [name for name in accelerator_names() if isinstance(accelerator(name), Accelerator)]
+    made["properties"]["accelerator"] = _described(made["properties"]["accelerator"], {"enum": names})
+    definitions = made["$defs"]
+    for room, field in (
+        ("Node", "name"),
+        ("Node", "address"),
+        ("Node", "interface"),
+        ("FirstAddress", "first"),
+    ):
+        _allow_ranges(definitions[room]["properties"][field])
+    _allow_ranges(definitions["Node"]["properties"]["npu_addresses"])
+    for room in (made, definitions["Node"], definitions["NodeFields"]):
+        _refuse_names(room["properties"]["env"], COMPUTED_ENV)
+    _refuse_names(definitions["Serve"]["properties"]["args"], COMPUTED_ARGS)
+    _drop_titles(made)
+    return made
+
+
+def _described(field: dict[str, Any], kind: dict[str, Any]) -> dict[str, Any]:
+    return {**kind, **{key: field[key] for key in ("description", "examples") if key in field}}
+
+
+def _allow_ranges(node: Any) -> None:
+    """Lets each pattern below also be text with a range in it."""
+    if isinstance(node, dict):
+        if "pattern" in node:
+            node["anyOf"] = [{"pattern": node.pop("pattern")}, {"pattern": _RANGE}]
+        for key in ("anyOf", "oneOf", "items"):
+            _allow_ranges(node.get(key) if key != "anyOf" or "type" not in node else None)
+    elif isinstance(node, list):
+        for each in node:
+            _allow_ranges(each)
+
+
+def _refuse_names(field: dict[str, Any], names: dict[str, str]) -> None:
+    field["propertyNames"] = {**field.get("propertyNames", {}), "not": {"enum": sorted(names)}}
+
+
+def _drop_titles(node: Any) -> None:
+    """Pydantic's titles are the fields' names again, in capitals."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("properties", "$defs"):
+                for each in value.values():
+                    each.pop("title", None)
+                    _drop_titles(each)
+            elif key not in ("examples", "default"):
+                _drop_titles(value)
+        if node.get("type") is not None and "properties" not in node and "$schema" not in node:
+            node.pop("title", None)
+    elif isinstance(node, list):
+        for each in node:
+            _drop_titles(each)
