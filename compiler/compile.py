@@ -11,9 +11,12 @@ from compiler.places import locate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from compiler.plan import Plan
+    from compiler.diagnostics import Diagnostic, Path
     from compiler.places import Located
+    from compiler.plan import Plan
+    from compiler.remainder import Remainder
     from compiler.source import Source
+    from schema.cluster import Cluster
 
 
 class Compiled(NamedTuple):
@@ -29,20 +32,37 @@ def compile_spec(sources: Sequence[Source]) -> Compiled:
     found = loaded.diagnostics
     plan = None
     if loaded.cluster is not None:
-        from compiler.rules import judge  # noqa: PLC0415 - a spec that does not load needs none of it
-
-        found = (*found, *judge(loaded.cluster))
+        found = (*found, *_judged(loaded.cluster))
         plan = None if has_errors(found) else _lowered(loaded.cluster)
+    elif loaded.rest is not None:
+        found = (*found, *_judged_in_part(loaded.rest))
     return Compiled(plan, locate(found, sources, loaded.entries) if found else ())
 
 
-def _lowered(cluster: object) -> Plan:
+def _judged(cluster: Cluster) -> tuple[Diagnostic, ...]:
+    from compiler.rules import RULES, judge  # noqa: PLC0415 - a spec that does not load needs none of it
+
+    return judge(cluster, RULES)
+
+
+def _judged_in_part(rest: Remainder) -> tuple[Diagnostic, ...]:
+    """What the rules find in the sound parts, at the places that these have in the whole."""
+    from compiler.rules import RULES_OF_A_PART, judge  # noqa: PLC0415
+
+    def in_whole(path: Path) -> Path:
+        if path[:1] == ("nodes",) and len(path) > 1 and isinstance(path[1], int):
+            return ("nodes", rest.kept[path[1]], *path[2:])
+        return path
+
+    found = judge(rest.cluster, RULES_OF_A_PART)
+    return tuple(each._replace(path=in_whole(each.path), related=in_whole(each.related)) for each in found)
+
+
+def _lowered(cluster: Cluster) -> Plan:
     from compiler.facts import accelerator  # noqa: PLC0415
     from compiler.lower import lower  # noqa: PLC0415
     from schema.accelerator import Accelerator  # noqa: PLC0415
-    from schema.cluster import Cluster  # noqa: PLC0415
 
-    assert isinstance(cluster, Cluster)  # noqa: S101
     known = accelerator(cluster.accelerator)
     assert isinstance(known, Accelerator)  # noqa: S101 - the rules refuse any other
     return lower(cluster, known)

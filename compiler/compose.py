@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Private-use characters, which ruamel.yaml writes plain: they hold the place of a text while YAML is made.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _PLACE = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
+# A key that some YAML reader takes for a number, a date or a boolean; PyYAML reads YAML 1.1.
+_AMBIGUOUS = re.compile(r"[0-9].*|y|n|yes|no|on|off|true|false|null", re.IGNORECASE)
 
 _HEADER = """\
 Node {node} of the cluster {cluster}: `docker compose up -d` in this folder starts its part of Ray.
@@ -65,9 +67,16 @@ def compose(definition: Definition, cluster: str, node: str) -> str:
             service.yaml_set_comment_before_after_key(key, before=why, indent=4)
     # The service is called like the cluster: two clusters' folders may share a name, and Compose v1 knows
     # a project by its folder alone.
-    document = CommentedMap({"services": CommentedMap({cluster: service})})
+    document = CommentedMap({"services": CommentedMap({_key(cluster): service})})
     header = _HEADER.format(node=node, cluster=cluster)
     return "".join(f"# {line}\n" for line in header.splitlines()) + texts.restored(_dumped(document))
+
+
+def _key(name: str) -> str:
+    """A name as a key, which every YAML reads as text."""
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString as Quoted  # noqa: PLC0415
+
+    return Quoted(name) if _AMBIGUOUS.fullmatch(name) else name
 
 
 def _service(definition: Definition, texts: _Texts) -> dict[str, Any]:
@@ -83,14 +92,14 @@ def _service(definition: Definition, texts: _Texts) -> dict[str, Any]:
         "restart": Quoted("no"),
         "shm_size": place(definition.shm_size),
         "stop_grace_period": f"{definition.stop_seconds}s",
-        "ulimits": {name: {"soft": soft, "hard": hard} for name, soft, hard in definition.ulimits},
+        "ulimits": {_key(name): {"soft": soft, "hard": hard} for name, soft, hard in definition.ulimits},
         "devices": [place(f"{device}:{device}") for device in definition.devices],
         "volumes": [_volume(mount, texts) for mount in definition.mounts],
         "environment": {
-            **{name: place(value) for name, value in definition.environment},
-            **{secret.name: _passed(secret) for secret in definition.secrets},
+            **{_key(name): place(value) for name, value in definition.environment},
+            **{_key(secret.name): _passed(secret) for secret in definition.secrets},
         },
-        "labels": {name: place(value) for name, value in definition.labels},
+        "labels": {_key(name): place(value) for name, value in definition.labels},
         "command": _command(definition.command, texts),
     }
 

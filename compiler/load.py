@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.diagnostics import Diagnostic, error, has_errors
 from compiler.overlay import Merged, merge
+from compiler.remainder import Remainder, is_told, path_of, remainder
 from compiler.source import parse
 from schema.scalar import REFUSED, Scalar
 from schema.suggest import did_you_mean
@@ -28,11 +29,13 @@ class Loaded(NamedTuple):
         cluster: The spec, or None when it has faults.
         entries: For each node, its entry in each file.
         diagnostics: All faults of the text and of its structure.
+        rest: The sound parts of a spec with faults, where enough is left to judge.
     """
 
     cluster: Cluster | None
     entries: list[Entry]
     diagnostics: tuple[Diagnostic, ...]
+    rest: Remainder | None
 
 
 def load(sources: Sequence[Source]) -> Loaded:
@@ -40,24 +43,27 @@ def load(sources: Sequence[Source]) -> Loaded:
     parsed = [(source, *parse(source)) for source in sources]
     told = tuple(fault for _, _, faults in parsed for fault in faults)
     merged, faults = merge([(source, tree) for source, tree, _ in parsed])
-    cluster, invalid = _validate(merged)
+    cluster, invalid, rest = _validate(merged)
     diagnostics = (*told, *faults, *invalid)
-    return Loaded(None if has_errors(diagnostics) else cluster, merged.entries, diagnostics)
+    if cluster is not None and has_errors(diagnostics):
+        cluster, rest = None, Remainder(cluster, tuple(range(len(cluster.nodes))))
+    return Loaded(cluster, merged.entries, diagnostics, rest)
 
 
-def _validate(merged: Merged) -> tuple[Cluster | None, tuple[Diagnostic, ...]]:
+def _validate(merged: Merged) -> tuple[Cluster | None, tuple[Diagnostic, ...], Remainder | None]:
     from pydantic import ValidationError  # noqa: PLC0415 - 100 ms that `--help` does not need
 
     from schema.cluster import Cluster  # noqa: PLC0415
 
     if merged.tree is REFUSED:
-        return None, ()
+        return None, (), None
     try:
-        return Cluster.model_validate(merged.tree), ()
+        return Cluster.model_validate(merged.tree), (), None
     except ValidationError as invalid:
+        errors = invalid.errors(include_url=False)
         schema = Cluster.model_json_schema()
-        faults = [_translate(each, schema) for each in invalid.errors(include_url=False)]
-        return None, _without_echoes([fault for fault in faults if fault is not None])
+        faults = [_translate(each, schema) for each in errors if not is_told(each)]
+        return None, _without_echoes(faults), remainder(merged.tree, errors)
 
 
 def _without_echoes(faults: list[Diagnostic]) -> tuple[Diagnostic, ...]:
@@ -70,16 +76,11 @@ def _without_echoes(faults: list[Diagnostic]) -> tuple[Diagnostic, ...]:
     return tuple(fault for fault in faults if fault.code != "missing-field" or fault.path not in meant)
 
 
-def _translate(fault: ErrorDetails, schema: Mapping[str, object]) -> Diagnostic | None:
-    """The fault in the words of the one who must mend the spec; None when it was told already."""
-    value = fault["input"]
-    if fault["type"] == "told" or value is REFUSED:
-        return None
-    at_key = fault["loc"][-1:] == ("[key]",)
-    path: Path = tuple(part for part in fault["loc"] if not str(part).startswith(("<", "[")))
-    made = _made_of(fault, path, value, schema)
-    secret = path[:1] == ("secrets",)
-    return made._replace(at_key=at_key or made.at_key, secret=secret)
+def _translate(fault: ErrorDetails, schema: Mapping[str, object]) -> Diagnostic:
+    """The fault in the words of the one who must mend the spec."""
+    made = _made_of(fault, path_of(fault), fault["input"], schema)
+    at_key = made.at_key or fault["loc"][-1:] == ("[key]",)
+    return made._replace(at_key=at_key, secret=made.path[:1] == ("secrets",))
 
 
 def _made_of(
@@ -95,6 +96,9 @@ def _made_of(
             return _unknown_key(path, schema)
         case "missing":
             return _missing(path, schema)
+        case "model_type" | "model_attributes_type" if not path:
+            hint = "`compiler init` writes one to begin with"
+            return error("wrong-type", path, f"a spec is a mapping, and this is {kind(value)}", hint)
         case "model_type" | "dict_type" | "model_attributes_type":
             return error("wrong-type", path, f"should be a mapping, not {kind(value)}", _empty_hint(value))
         case "list_type" | "tuple_type":

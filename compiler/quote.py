@@ -24,9 +24,26 @@ def text(value: str) -> str:
     return value
 
 
+# What an editor or a terminal obeys instead of showing it: control characters, and Unicode's invisible and
+# direction-changing ones (https://trojansource.codes). A fixed list: Python's own grows with its version.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
 def sh(value: str) -> str:
-    """A word of a shell command that expands to exactly `value`."""
-    return shlex.quote(value)
+    r"""A word of a bash command that expands to exactly `value`; the unseen is written `$'\342\200\256'`."""
+    if (value.isascii() and value.isprintable()) or not _UNSEEN.search(value):
+        return shlex.quote(value)
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{_UNSEEN.sub(_octal, escaped)}'"
+
+
+def _octal(unseen: re.Match[str]) -> str:
+    """Its bytes: bash reads them as they are, whatever the locale."""
+    return _SHORT.get(unseen[0]) or "".join(f"\\{byte:03o}" for byte in unseen[0].encode())
 
 
 def json_text(value: str) -> str:

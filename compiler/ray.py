@@ -12,8 +12,9 @@ def ray_start(role: Role, head_address: str, ports: Ports) -> tuple[str, ...]:
     """`ray start` and its flags, a word each, but for `--node-ip-address`, which each node adds itself.
 
     Ray 2.48 takes random ports for all but four of its listeners
-    (https://docs.ray.io/en/releases-2.48.0/ray-core/configure.html#ports-configurations): every one is
-    pinned here, so that a firewall can name it.
+    (https://docs.ray.io/en/latest/ray-core/configure.html): every one that has a flag is pinned here, so
+    that a firewall can name it. Two of the head have none and are always 44217 and 44227, for metrics of
+    the autoscaler and of the dashboard.
 
     NPUs are counted by Ray, never told to it. `--num-gpus` makes Ray register GPUs instead of NPUs
     (https://github.com/vllm-project/vllm-ascend/issues/3114). `--resources` would be believed without a

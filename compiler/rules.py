@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,6 +75,9 @@ _LEAST_SHM = 10 * 2**30  # Ray's object store takes up to 10 GB and falls back t
 LABEL_PREFIX = "ascend-cluster."
 
 
+Rule = Callable[["Subject"], "Iterator[Diagnostic]"]
+
+
 class Subject(NamedTuple):
     """What the rules judge: the cluster, and its accelerator where there is such a one."""
 
@@ -81,11 +85,11 @@ class Subject(NamedTuple):
     accelerator: Accelerator | None
 
 
-def judge(cluster: Cluster) -> tuple[Diagnostic, ...]:
+def judge(cluster: Cluster, rules: tuple[Rule, ...]) -> tuple[Diagnostic, ...]:
     """Everything that the rules find, errors and warnings."""
     known = accelerator(cluster.accelerator)
     subject = Subject(cluster, known if isinstance(known, Accelerator) else None)
-    return tuple(found for rule in RULES for found in rule(subject))
+    return tuple(found for rule in rules for found in rule(subject))
 
 
 def _accelerator_runs_this(subject: Subject) -> Iterator[Diagnostic]:
@@ -314,14 +318,14 @@ def _ports_are_distinct(subject: Subject) -> Iterator[Diagnostic]:
     if first >= last:
         message = f"the first port {first} is not below the last {last}"
         yield error("port-range", ("ports", "worker_range"), message, "Ray wants the lower one first")
-    taken: list[tuple[int, int, str, Path]] = [(first, last, "Ray's workers", ("ports", "worker_range"))]
+    taken: list[tuple[int, int, str, Path]] = [(first, last, "ports.worker_range", ("ports", "worker_range"))]
     base = ports.hccl_base
     fixed: list[tuple[int, int, str, Path]] = [
         (getattr(ports, name), getattr(ports, name), f"ports.{name}", ("ports", name))
         for name in type(ports).model_fields
         if name not in ("worker_range", "hccl_base")
     ]
-    fixed.append((base, base + HCCL_PORTS - 1, "HCCL", ("ports", "hccl_base")))
+    fixed.append((base, base + HCCL_PORTS - 1, "ports.hccl_base", ("ports", "hccl_base")))
     fixed.append((subject.cluster.serve.port, subject.cluster.serve.port, "serve.port", ("serve", "port")))
     for low, high, owner, path in fixed:
         for other_low, other_high, other, other_path in taken:
@@ -338,15 +342,21 @@ def _port_clash(
     if not _written(this[3], cluster) and _written(other[3], cluster):
         this, other = other, this
     low, high, owner, path = this
-    said = f"{low}" if low == high else f"{low}-{high}"
-    theirs = f"{other[0]}" if other[0] == other[1] else f"{other[0]}-{other[1]}"
-    hint = "every port on a node has one owner; take another" + (
-        f" ({other[2]} is at {{there}})" if _written(other[3], cluster) else f" ({other[2]} has {theirs} by default)"
-    )
-    message = f"{said} of {owner} is also {theirs} of {other[2]}" if low != high or other[0] != other[1] else (
-        f"{low} is already the port of {other[2]}"
-    )
-    return error("port-clash", path, message, hint, related=other[3])
+    their_low, their_high, other_owner, other_path = other
+    here, theirs = _port_text(low, high), _port_text(their_low, their_high)
+    if low == high == their_low == their_high:
+        message = f"{here} is {other_owner} already"
+    elif low == high:
+        message = f"{here} lies in {theirs}, which is {other_owner}"
+    else:
+        message = f"{here}, which is {owner}, overlaps {theirs}, which is {other_owner}"
+    where = "is at {there}" if _written(other_path, cluster) else f"is {theirs} unless the spec says otherwise"
+    hint = f"every port of a node has one owner; {other_owner} {where}"
+    return error("port-clash", path, message, hint, related=other_path)
+
+
+def _port_text(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _written(path: Path, cluster: Cluster) -> bool:
@@ -533,4 +543,18 @@ RULES = (
     _nodes_share_a_network,
     _shm_holds_the_object_store,
     _labels_are_not_ours,
+)
+
+# These judge a part by itself or two parts against each other: what they find in the sound parts of a spec
+# holds for the whole. The others judge the whole, and would speak of what is missing only because it was faulty.
+RULES_OF_A_PART = tuple(
+    rule
+    for rule in RULES
+    if rule
+    not in (
+        _interfaces_are_named,
+        _npu_addresses_fit,
+        _nodes_are_alike,
+        _sizes_multiply_out,
+    )
 )

@@ -38,6 +38,7 @@ _NUMBER_OF_YAML_1_1 = re.compile(
     r"[-+]?(?:0[0-9_]+|[0-9][0-9_]*_[0-9_]*|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)", re.ASCII
 )
 _MAX_DIGITS = 400  # int() and float() refuse or lose longer ones; no field wants one
+_RANGE = re.compile(r"\[[0-9a-z]+:[0-9a-z]+")
 _LINE_BREAKS = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
 
 
@@ -135,10 +136,21 @@ def _syntax(fault: Exception, text: str, name: str) -> Stop:
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
     else:
         line, column = mark.line + 1, mark.column + 1
-    context = getattr(fault, "context", None)
+    context, opened = getattr(fault, "context", None), getattr(fault, "context_mark", None)
+    if context and opened is not None and opened.line + 1 != line:
+        context += f" that begins at line {opened.line + 1}"
     message = f"this is not YAML: {problem}" + (f" ({context})" if context else "")
-    hint = "indent with spaces; a tab may not start a token" if "cannot start any token" in message else ""
-    return _stop(name, line, column, "yaml-syntax", " ".join(message.split()), hint)
+    return _stop(name, line, column, "yaml-syntax", " ".join(message.split()), _syntax_hint(message, text, line))
+
+
+def _syntax_hint(message: str, text: str, line: int) -> str:
+    lines = text.splitlines()
+    quoted = lines[line - 1] if line <= len(lines) else ""
+    if "\t" in quoted[: len(quoted) - len(quoted.lstrip())]:
+        return "indent with spaces, not with tabs"
+    if "unexpected ':'" in message and _RANGE.search(quoted):
+        return 'put text that holds a range in quotes, like "node-[02:63]"'
+    return ""
 
 
 class _Reader:
@@ -244,7 +256,8 @@ class _Reader:
 
     def _refuse_tag(self, event: object) -> None:
         if event.tag is not None:  # type: ignore[attr-defined]
-            message = f"the tag {event.tag} is not supported"  # type: ignore[attr-defined]
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")  # type: ignore[attr-defined]
+            message = f"the tag {tag} is not supported"
             self._fault(event, "yaml-surprise", message, "remove it")
 
     def _refuse_deep(self, event: object, depth: int) -> None:

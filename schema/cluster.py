@@ -19,6 +19,7 @@ from schema.scalar import REFUSED, Scalar
 from schema.text import (
     AbsolutePath,
     Address,
+    ClusterName,
     Device,
     Docker,
     EnvName,
@@ -345,7 +346,7 @@ class Cluster(Strict):
     version: Annotated[Literal[1], BeforeValidator(_version)] = Field(examples=[1])
     """The version of this format."""
 
-    name: Label = Field(examples=["qwen3-235b"])
+    name: ClusterName = Field(examples=["qwen3-235b"])
     """The cluster's name, a DNS label: names the bundle, the containers and their labels."""
 
     accelerator: Text = Field(examples=["atlas-a2"])

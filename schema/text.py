@@ -6,20 +6,38 @@ import re
 from ipaddress import AddressValueError, IPv4Address
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from schema.scalar import REFUSED, Scalar
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_CLUSTER = re.compile(r"[a-z0-9][a-z0-9-]{0,61}[a-z0-9]", re.ASCII)
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", re.ASCII)
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+# Variables of which a program gets another value than was exported, or none: bash keeps them for itself (each
+# tried with bash 5.2), or the scripts that start Ray and vLLM do.
+BASHS_OWN = frozenset(
+    (  # noqa: SIM905 - words are easier to read
+        "_ BASH BASHOPTS BASHPID BASH_ALIASES BASH_ARGC BASH_ARGV BASH_ARGV0 BASH_CMDS BASH_COMMAND "
+        "BASH_EXECUTION_STRING BASH_LINENO BASH_MONOSECONDS BASH_SOURCE BASH_SUBSHELL BASH_TRAPSIG "
+        "BASH_VERSINFO BASH_VERSION COMP_WORDBREAKS DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME "
+        "GROUPS HISTCMD IFS LINENO OLDPWD OPTERR OPTIND PIPESTATUS PPID PS1 PS4 PWD RANDOM SECONDS "
+        "SHELLOPTS SHLVL SRANDOM UID"
+    ).split()
+)
+SCRIPTS_OWN = frozenset(
+    (  # noqa: SIM905 - as above
+        "address attach config container device devices gcs group head limit name node status vital word"
+    ).split()
+)
 _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?", re.ASCII)
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)?", re.ASCII)
 _FLAG = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
-_SIZE = re.compile(r"[1-9][0-9]*[kmg]?b?", re.ASCII | re.IGNORECASE)
-_DEVICE = re.compile(r"/dev/[A-Za-z0-9._/-]+", re.ASCII)
+# Docker counts bytes in 63 bits.
+_SIZE = re.compile(r"[1-9][0-9]{0,17}b?|[1-9][0-9]{0,8}[kmg]b?", re.ASCII | re.IGNORECASE)
+_DEVICE = re.compile(r"/dev(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+", re.ASCII)
 # distribution/reference: [domain[:port]/]path[:tag][@digest]
 _IMAGE = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?/)?"
@@ -27,10 +45,13 @@ _IMAGE = re.compile(
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
     re.ASCII,
 )
+_ONLY_HEX = re.compile(r"[0-9a-f]{64}(?::.*)?", re.ASCII)  # Docker takes it for an id
+MAX_REPOSITORY = 255
 _DOCKER = re.compile(r"(?:ssh|tcp)://[A-Za-z0-9@._:{}-]+|unix:///[^\x00-\x1f\x7f]+", re.ASCII)
 
-# docker/cli reads an env file by lines of less than bufio.MaxScanTokenSize (64 KiB), newline included.
-MAX_ENV_LINE = 64 * 1024 - 2
+# docker/cli reads an env file by lines of at most bufio.MaxScanTokenSize (64 KiB), newline included: tried
+# with 20.10 and 28.2, where 65,535 bytes of NAME=VALUE pass and 65,536 are "token too long".
+MAX_ENV_LINE = 64 * 1024 - 1
 
 
 def fault(code: str, message: str, hint: str = "") -> PydanticCustomError:
@@ -93,8 +114,27 @@ def _matching(pattern: re.Pattern[str], code: str, what: str, hint: str) -> Befo
     return BeforeValidator(check)
 
 
+def _two_characters(name: str) -> str:
+    if len(name) == 1:
+        message = f"{name} is too short: the containers are called so, and Docker wants two characters"
+        raise fault("name", message, "take a longer one")
+    return name
+
+
 def _text(value: Any) -> str:
     return _clean(as_text(value))
+
+
+def _env_name(value: Any) -> str:
+    text = as_text(value)
+    if not _ENV_NAME.fullmatch(text):
+        message = f"{shown(text)} is no environment variable name"
+        raise fault("env-name", message, "letters, digits and _, no digit first")
+    if text in BASHS_OWN or text in SCRIPTS_OWN:
+        owner = "bash itself" if text in BASHS_OWN else "the scripts that start Ray and vLLM"
+        message = f"{text} is a variable of {owner}, so its value would not reach Ray"
+        raise fault("env-name", message, "take another name")
+    return text
 
 
 def _env_value(value: Any) -> str:
@@ -109,6 +149,17 @@ def _env_value(value: Any) -> str:
     if len(text.encode()) > MAX_ENV_LINE:
         message = f"is {len(text.encode())} bytes long; docker's --env-file reads lines below 64 KiB"
         raise fault("env-value", message, "put it in a mounted file")
+    return text
+
+
+def _image(value: Any) -> str:
+    text = as_text(value)
+    hint = "like quay.io/ascend/vllm-ascend:v0.11.0"
+    if not _IMAGE.fullmatch(text) or _ONLY_HEX.fullmatch(text):
+        raise fault("image", f"{shown(text)} is no image reference", hint)
+    name = text.partition("@")[0].rpartition("/")
+    if len(name[0] + name[1] + name[2].partition(":")[0]) > MAX_REPOSITORY:
+        raise fault("image", f"its name is longer than {MAX_REPOSITORY} characters", hint)
     return text
 
 
@@ -143,6 +194,8 @@ def _absolute(value: Any) -> str:
         raise fault("path", f"{shown(text)} goes through `.` or `..`", "write the path itself")
     if not text.strip("/"):
         raise fault("path", "is the root folder", "name a folder below it")
+    if "//" in text:  # Compose would take /a//b for /a/b, the rules would not
+        raise fault("path", f"{shown(text)} holds two slashes in a row", "write one")
     return text
 
 
@@ -189,6 +242,16 @@ def _truth(value: Any) -> bool:
     return truth
 
 
+def _label(value: Any) -> str:
+    text = as_text(value)
+    if not _LABEL.fullmatch(text):
+        near = re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:63]
+        meant = f"did you mean {near}? " if _LABEL.fullmatch(near) else ""
+        hint = f"{meant}Small letters, digits and dashes, at most 63, no dash at an end"
+        raise fault("name", f"{shown(text)} is no DNS label", hint)
+    return text
+
+
 def _flag(value: Any) -> str:
     text = as_text(value)
     if not _FLAG.fullmatch(text):
@@ -207,10 +270,11 @@ _SCALAR_SCHEMA = [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]
 
 Label = Annotated[
     str,
-    _matching(
-        _LABEL, "name", "DNS label", "small letters, digits and dashes, at most 63, no dash at an end"
-    ),
+    BeforeValidator(_label),
     Field(json_schema_extra={"pattern": pattern(_LABEL)}),
+]
+ClusterName = Annotated[
+    Label, AfterValidator(_two_characters), Field(json_schema_extra={"pattern": pattern(_CLUSTER)})
 ]
 Interface = Annotated[
     str,
@@ -230,7 +294,7 @@ Device = Annotated[
 ]
 Image = Annotated[
     str,
-    _matching(_IMAGE, "image", "image reference", "like quay.io/ascend/vllm-ascend:v0.11.0"),
+    BeforeValidator(_image),
     Field(json_schema_extra={"pattern": pattern(_IMAGE)}),
 ]
 Docker = Annotated[
@@ -240,11 +304,18 @@ Model = Annotated[str, BeforeValidator(_model)]
 Size = Annotated[
     str,
     _matching(_SIZE, "size", "size", "a number with k, m or g, like 16g"),
-    WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^[1-9][0-9]*[kKmMgG]?[bB]?$"}, {"type": "integer"}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": "^[1-9][0-9]{0,17}([bB]|[kKmMgG][bB]?)?$"},
+                {"type": "integer"},
+            ]
+        }
+    ),
 ]
 EnvName = Annotated[
     str,
-    _matching(_ENV_NAME, "env-name", "environment variable name", "letters, digits and _, no digit first"),
+    BeforeValidator(_env_name),
     Field(json_schema_extra={"pattern": pattern(_ENV_NAME)}),
 ]
 EnvValue = Annotated[str, BeforeValidator(_env_value), WithJsonSchema({"anyOf": _SCALAR_SCHEMA})]

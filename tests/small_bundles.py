@@ -43,13 +43,18 @@ def seen(folder: Path) -> dict[str, Seen]:
         path = Path(entry.path)
         mode = entry.stat(follow_symlinks=False).st_mode & 0o7777
         if entry.is_symlink():
-            found[entry.name] = Seen("link", 0, os.readlink(path).encode())
+            found[entry.name] = Seen("link", 0, str(path.readlink()).encode())
         elif entry.is_dir():
             found[entry.name] = Seen("folder", mode, b"")
             found |= {f"{entry.name}/{below}": what for below, what in seen(path).items()}
         else:
             found[entry.name] = Seen("file" if entry.is_file() else "special", mode, content_of(entry))
     return found
+
+
+def names(folder: Path) -> list[str]:
+    """What a folder holds, hidden or not."""
+    return sorted(path.name for path in folder.iterdir())
 
 
 def content_of(entry: "os.DirEntry[str]") -> bytes:

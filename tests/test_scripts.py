@@ -43,7 +43,7 @@ RECORD = f"""#!{sys.executable}
 import json, os, sys, time
 name = os.path.basename(sys.argv[0])
 folder = os.environ["STAND_IN"]
-told = {{"words": sys.argv[1:], "environment": dict(os.environ)}}
+told = {{"words": sys.argv[1:], "environment": dict(os.environ), "process": os.getpid()}}
 with open(f"{{folder}}/{{name}}.json", "a") as file:
     file.write(json.dumps(told) + "\\n")
 if name == "ray":
@@ -85,6 +85,12 @@ class Told(NamedTuple):
 
     words: list[str]
     environment: dict[str, str]
+    process: int
+
+    @property
+    def ended(self) -> bool:
+        """True when the stand-in does not run any more."""
+        return not Path(f"/proc/{self.process}").exists()
 
 
 class Bench(NamedTuple):
@@ -331,6 +337,8 @@ def test_ray_that_does_not_start_is_told(bench: Bench, stand_in: dict[str, str],
     assert done.returncode == 1
     assert f"failed with status {status} (124: not done in 1 s)" in done.stderr
     assert f"does Ray run on node-0 already, and does 127.0.0.1:{PORTS.ray} answer" in done.stderr
+    [told] = bench.told("ray")
+    until(lambda: told.ended)
 
 
 def test_an_interrupted_ray_start_leaves_nothing(bench: Bench) -> None:
@@ -343,6 +351,8 @@ def test_an_interrupted_ray_start_leaves_nothing(bench: Bench) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 130
     assert time.monotonic() - began < 5
+    [told] = bench.told("ray")
+    until(lambda: told.ended)
 
 
 def until(seen: Callable[[], bool], seconds: float = 20) -> None:
@@ -595,25 +605,28 @@ class TestAsk:
 class TestContainer:
     """The container's own command."""
 
-    def start(self, bench: Bench, *words: str, limit: int = 5, **given: str) -> subprocess.Popen[str]:
+    def start(
+        self, bench: Bench, *words: str, address: str = "127.0.0.1", limit: int = 5, **given: str
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            ("bash", "-c", start_script(), "ray-start", "127.0.0.1", str(limit), *words),
+            ("bash", "-c", start_script(), "ray-start", address, str(limit), *words),
             env=bench.environment | given,
             cwd=bench.folder,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def test_starts_ray_with_the_words_given_and_lives_with_it(self, bench: Bench) -> None:
+    @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+    def test_starts_ray_with_the_words_given_and_lives_with_it(self, bench: Bench, name: str) -> None:
         words = ("ray", "start", "--head", *HOSTILE)
         process = self.start(bench, *words)
         until((bench.folder / "alive-gcs_server").exists)
-        time.sleep(3)
+        time.sleep(2.5)
         assert process.poll() is None
-        (bench.folder / "alive-raylet").unlink()
+        (bench.folder / f"alive-{name}").unlink()
         _, said = process.communicate(timeout=20)
         assert process.returncode == 1
-        assert "Ray's raylet has died" in said
+        assert f"Ray's {name} has died" in said
         [told] = bench.told("ray")
         assert ("ray", *told.words) == words
 
@@ -621,11 +634,25 @@ class TestContainer:
         process = self.start(bench, "ray", "start", f"--address=127.0.0.1:{gcs}")
         until((bench.folder / "alive-gcs_server").exists)
         (bench.folder / "alive-gcs_server").unlink()
-        time.sleep(3)
+        time.sleep(2.5)
         assert process.poll() is None
         process.terminate()
         _, said = process.communicate(timeout=20)
         assert (process.returncode, "told to stop" in said) == (0, True)
+
+    def test_a_worker_gives_up_on_a_head_that_does_not_come(self, bench: Bench) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        process = self.start(bench, "ray", "start", f"--address=127.0.0.1:{port}", limit=1)
+        _, said = process.communicate(timeout=20)
+        assert (process.returncode, bench.told("ray")) == (1, [])
+        assert f"nothing answers at 127.0.0.1:{port} after 1 s" in said
+
+    def test_a_foreign_address_is_refused(self, bench: Bench) -> None:
+        process = self.start(bench, "ray", "start", "--head", address="192.0.2.1")
+        _, said = process.communicate(timeout=20)
+        assert (process.returncode, bench.told("ray")) == (1, [])
+        assert "this host does not own 192.0.2.1" in said
 
     @pytest.mark.parametrize(
         ("stand_in", "status"),
@@ -644,3 +671,5 @@ class TestContainer:
         process.terminate()
         process.communicate(timeout=5)
         assert process.returncode == 0
+        [told] = bench.told("ray")
+        until(lambda: told.ended)

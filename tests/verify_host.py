@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import jinja2
-from plans import CACHE, npu_addresses
+from plans import npu_addresses
 
 if TYPE_CHECKING:
     from compiler.plan import Plan
@@ -111,7 +111,7 @@ class Host:
         self.write("usr/local/Ascend/driver/version.info", "Version=24.1.rc2.2\nascendhal_version=7.35.23\n")
         addresses = npu_addresses(plan.accelerator, 0)
         self.conf(*(f"address_{npu}={address}" for npu, address in enumerate(addresses)))
-        (self.root / CACHE[1:]).mkdir(parents=True)
+        (self.root / plan.cache[1:]).mkdir(parents=True)
         (self.root / "dev").mkdir()
         for device in node.shape.devices:
             (self.root / device[1:]).symlink_to("/dev/null")

@@ -6,12 +6,13 @@ limit=$2
 shift 2
 
 # Ray stays in the process group that `timeout` makes for it below, so the group is exactly what was started
-# here. A bare `ray stop` would end every Ray that it can see.
+# here. A bare `ray stop` would end every Ray that it can see. A worker takes leave of its head at once; on
+# the head some of Ray waits for what has ended already, so nobody gets more than three seconds.
 group=
 finish() {
   trap - TERM INT
   if [[ $group ]] && kill -TERM -- "-$group" 2>/dev/null; then
-    for _ in {1..80}; do
+    for _ in {1..30}; do
       kill -0 -- "-$group" 2>/dev/null || break
       sleep 0.1
     done

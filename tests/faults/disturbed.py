@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from small_bundles import Seen, expected, put_foreign, seen
+from small_bundles import Seen, expected, names, put_foreign, seen
 from writer import NEW, OLD
 
 from compiler.write import write
 
+MEMORY = "/dev/shm"  # noqa: S108  # mkdtemp makes a folder of its own there
+HERE = Path(__file__).parent
 LEFTOVERS = (".tiny.new", ".tiny.old")
 
 
@@ -21,7 +23,8 @@ class Writers:
 
     def __init__(self) -> None:
         self._server = subprocess.Popen(
-            [sys.executable, "-B", str(Path(__file__).with_name("writer.py"))],
+            [sys.executable, "-B", str(HERE / "writer.py")],
+            env=os.environ | {"PYTHONPATH": f"{HERE.parent}:{HERE.parents[1]}"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -61,8 +64,8 @@ def writers() -> Iterator[Writers]:
 
 @contextmanager
 def prepared(*, over_old: bool) -> Iterator[tuple[Path, dict[str, Seen]]]:
-    """A root in memory, where a flush costs nothing: empty, or with the old bundle and foreign files in it."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    """A root in memory, where a flush costs nothing: empty, or with the old bundle and foreign files."""
+    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory, prefix="write-") as folder:
         root = Path(folder)
         foreign: dict[str, Seen] = {}
@@ -73,8 +76,8 @@ def prepared(*, over_old: bool) -> Iterator[tuple[Path, dict[str, Seen]]]:
 
 
 def judge(root: Path, foreign: dict[str, Seen], outcome: str, *, may_be_absent: bool) -> str:
-    """Hold every promise against what is on disk now, and after the next run; tells which bundle lay there."""
-    left = [name for name in os.listdir(root) if name != "tiny"]
+    """Hold every promise against the disk as it is, and after the next run; tells which bundle lay there."""
+    left = [name for name in names(root) if name != "tiny"]
     assert all(name.startswith(LEFTOVERS) for name in left), left
     found = published(root, foreign, may_be_absent=may_be_absent)
     if outcome == "done":
@@ -84,7 +87,7 @@ def judge(root: Path, foreign: dict[str, Seen], outcome: str, *, may_be_absent: 
         assert all(name in outcome or pattern_of(name) in outcome for name in left), (left, outcome)
     write(NEW, root)
     assert seen(root / "tiny") == expected(NEW, foreign)
-    assert os.listdir(root) == ["tiny"]
+    assert names(root) == ["tiny"]
     return found
 
 

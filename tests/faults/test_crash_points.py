@@ -6,10 +6,10 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from disturbed import Writers, judge, prepared, writers
-from small_bundles import Seen
 
 STRACE = shutil.which("strace")
 pytestmark = pytest.mark.skipif(STRACE is None and not os.environ.get("CI"), reason="needs strace")
@@ -35,7 +35,24 @@ def forks() -> Iterator[Writers]:
 
 def points(scenario: str, fault: str) -> list[str]:
     skipped = {"renameat2"} if scenario == "without exchange" else set()
+    if fault == "ENOSPC" and not os.environ.get("SOAK"):
+        # A quarter of the points. Which error it is decides only the message, and EIO is tried at each.
+        skipped |= {"openat", "close"}
     return [call for call in FAULTS[fault] if call not in skipped]
+
+
+class Point(NamedTuple):
+    """One fault at the nth call of one kind."""
+
+    scenario: str
+    fault: str
+    call: str
+    nth: int
+
+    @property
+    def injections(self) -> list[str]:
+        how = "signal=SIGKILL" if self.fault == "SIGKILL" else f"error={self.fault}"
+        return [*SCENARIOS[self.scenario], "-e", f"inject={self.call}:{how}:when={self.nth}"]
 
 
 @pytest.mark.parametrize(
@@ -50,10 +67,11 @@ def points(scenario: str, fault: str) -> list[str]:
 def test_every_call(forks: Writers, tmp_path: Path, scenario: str, fault: str, call: str) -> None:
     log, found = tmp_path / "strace", Counter[str]()
     while found.total() == 0 or was_hit(log, call):
+        point = Point(scenario, fault, call, found.total() + 1)
         with prepared(over_old=scenario != "first") as (root, foreign):
-            extra = [*SCENARIOS[scenario], "-e", f"inject={call}:{how(fault)}:when={found.total() + 1}"]
-            found[disturb(forks, root, foreign, call, extra, log, scenario)] += 1
-    print(f"{scenario}, {fault} at {call}: {found.total() - 1} points, {dict(found)}")
+            outcome = disturb(forks, root, point, log)
+            found[judge(root, foreign, outcome, may_be_absent=scenario != "over an old one")] += 1
+    print(f"{scenario}, {fault} at {call}: {found.total() - 1} points, {dict(found)}")  # noqa: T201  # for -rP
 
 
 def was_hit(log: Path, call: str) -> bool:
@@ -62,32 +80,15 @@ def was_hit(log: Path, call: str) -> bool:
     return any("SIGKILL" in line or (line.startswith(f"{call}(") and "INJECTED" in line) for line in lines)
 
 
-def how(fault: str) -> str:
-    return "signal=SIGKILL" if fault == "SIGKILL" else f"error={fault}"
-
-
-def disturb(
-    forks: Writers,
-    root: Path,
-    foreign: dict[str, Seen],
-    call: str,
-    extra: list[str],
-    log: Path,
-    scenario: str,
-) -> str:
-    traced = [
-        STRACE or "strace",
-        "-o",
-        str(log),
-        "-p",
-        str(forks.ready(root)),
-        "-e",
-        f"trace={call},renameat2",
-    ]
-    strace = subprocess.Popen([*traced, *extra], stderr=subprocess.PIPE, text=True)
+def disturb(forks: Writers, root: Path, point: Point, log: Path) -> str:
+    """Let a process write under strace, attached while it waits: so only calls of the write are counted."""
+    traced = ["-o", str(log), "-p", str(forks.ready(root)), "-e", f"trace={point.call},renameat2"]
+    strace = subprocess.Popen(
+        [STRACE or "strace", *traced, *point.injections], stderr=subprocess.PIPE, text=True
+    )
     assert strace.stderr is not None
     assert "attached" in strace.stderr.readline()
     forks.go()
     outcome = forks.outcome()
     strace.communicate()
-    return judge(root, foreign, outcome, may_be_absent=scenario != "over an old one")
+    return outcome

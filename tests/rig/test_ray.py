@@ -221,10 +221,10 @@ def test_containers_start_in_any_order_and_stop_when_told(pair: tuple[Host, ...]
     until(lambda: len(nodes(head)) == 2, 20)
 
     os.kill(first_process(processes[worker]), signal.SIGTERM)
-    assert processes[worker].wait(10) == 0
+    assert processes[worker].wait(5) == 0
     until(lambda: set(nodes(head)) == {"192.168.10.10"}, 10)
     os.kill(first_process(processes[head]), signal.SIGTERM)
-    assert processes[head].wait(10) == 0
+    assert processes[head].wait(5) == 0
 
 
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
@@ -235,7 +235,7 @@ def test_a_container_ends_when_its_ray_dies(pair: tuple[Host, ...], tmp_path: Pa
     until(lambda: "Ray runs on" in log.read_text(), 60)
     [pid] = running(head, name)
     assert head.run("bash", "-c", f"kill -KILL {pid}").returncode == 0
-    assert process.wait(20) == 1
+    assert process.wait(8) == 1
     assert f"Ray's {name} has died" in log.read_text()
 
 
