@@ -54,7 +54,11 @@ def _parser() -> argparse.ArgumentParser:
 
     init = _command(commands, "init", _init, "write a commented starter spec that compiles")
     init.add_argument(
-        "file", nargs="?", default=_DEFAULT_SPEC, metavar="FILE", help="where to write it (default: %(default)s)"
+        "file",
+        nargs="?",
+        default=_DEFAULT_SPEC,
+        metavar="FILE",
+        help="where to write it (default: %(default)s)",
     )
 
     check = _command(commands, "check", _check, "validate a spec; write nothing")
@@ -63,17 +67,27 @@ def _parser() -> argparse.ArgumentParser:
     render = _command(commands, "render", _render, "compile a spec's bundle into DIR/NAME/")
     _add_spec(render)
     render.add_argument(
-        "-o", "--output", default=_DEFAULT_OUTPUT, metavar="DIR", help="the folder of all bundles (default: %(default)s)"
+        "-o",
+        "--output",
+        default=_DEFAULT_OUTPUT,
+        metavar="DIR",
+        help="the folder of all bundles (default: %(default)s)",
     )
     render.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 if what lies there is not what would be written"
+        "--check",
+        action="store_true",
+        help="write nothing; exit 1 if what lies there is not what would be written",
     )
     render.add_argument("--diff", action="store_true", help="like --check, and show the difference")
     render.add_argument(
         "--force", action="store_true", help="replace generated files although they were edited by hand"
     )
     render.add_argument(
-        "--lock-timeout", type=float, default=10.0, metavar="SECONDS", help="how long to wait for another render (default: %(default)g)"
+        "--lock-timeout",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long to wait for another render (default: %(default)g)",
     )
     render.add_argument("-q", "--quiet", action="store_true", help="say nothing when all is well")
 
@@ -94,7 +108,11 @@ def _command(
 
 def _add_spec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "spec", nargs="?", default=_DEFAULT_SPEC, metavar="SPEC", help="the cluster spec (default: %(default)s)"
+        "spec",
+        nargs="?",
+        default=_DEFAULT_SPEC,
+        metavar="SPEC",
+        help="the cluster spec (default: %(default)s)",
     )
     parser.add_argument(
         "-f", "--overlay", action="append", default=[], metavar="OVERLAY",
@@ -102,7 +120,10 @@ def _add_spec(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="warnings fail too")
     parser.add_argument(
-        "--format", choices=("text", "json", "github"), default="text", help="how to tell what was found (default: %(default)s)"
+        "--format",
+        choices=("text", "json", "github"),
+        default="text",
+        help="how to tell what was found (default: %(default)s)",
     )
 
 
@@ -179,7 +200,7 @@ def _read(names: Sequence[str]) -> tuple[list[Source], tuple[object, ...]]:
             if name == "-":
                 sources.append(Source("<stdin>", sys.stdin.buffer.read(MAX_BYTES + 1)))
                 continue
-            with open(name, "rb") as file:  # noqa: PTH123 - pathlib would cost more than the reading
+            with open(name, "rb") as file:
                 sources.append(Source(name, file.read(MAX_BYTES + 1)))
         except OSError as fault:
             unreadable.append(_unreadable(name, fault))
@@ -264,7 +285,9 @@ def _word(text: str) -> str:
 def _colour(stream: object) -> bool:
     import os  # noqa: PLC0415
 
-    return bool(getattr(stream, "isatty", bool)()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return (
+        bool(getattr(stream, "isatty", bool)()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
 
 
 def _say(text: str) -> None:
@@ -284,4 +307,3 @@ def _report_bug() -> None:
     traceback.print_exc()
     _say(f"\nThis is a bug in compiler {__version__}, not in your spec. Nothing was left half written.")
     _say("Please report it with the lines above and the spec that shows it.")
-

@@ -123,9 +123,7 @@ def _command(words: tuple[str, ...], texts: _Texts) -> list[str]:
     """Bash's script as a block that reads like a file, every other word as a JSON string."""
     from ruamel.yaml.scalarstring import LiteralScalarString  # noqa: PLC0415
 
-    return [
-        LiteralScalarString(word.replace("$", "$$")) if "\n" in word else texts.place(word) for word in words
-    ]
+    return [LiteralScalarString(word.replace("$", "$$")) if "\n" in word else texts.place(word) for word in words]
 
 
 def _dumped(document: object) -> str:

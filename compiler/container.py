@@ -49,7 +49,15 @@ def definition(container: Container, timeouts: Timeouts, node: NodePlan) -> Defi
         name=container.name,
         image=container.image,
         command=(
-            *("bash", "-c", start_script(), "ray-start", node.address, str(timeouts.ray_start)),
+            *(
+                "bash",
+                "-c",
+                start_script(),
+                "ray-start",
+                node.address,
+                str(timeouts.ray_start),
+                str(timeouts.ray_join),
+            ),
             *node.shape.ray_start,
             "--node-ip-address",
             node.address,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Severity = Literal["error", "warning"]
 Path = tuple["str | int", ...]
@@ -43,12 +43,12 @@ class Diagnostic(NamedTuple):
     secret: bool = False
 
 
-def error(code: str, path: Path, message: str, hint: str = "", **more: object) -> Diagnostic:
+def error(code: str, path: Path, message: str, hint: str = "", **more: Any) -> Diagnostic:
     """An error on `path`; `more` are Diagnostic's other fields."""
     return Diagnostic("error", code, message, path, hint)._replace(**more)
 
 
-def warning(code: str, path: Path, message: str, hint: str = "", **more: object) -> Diagnostic:
+def warning(code: str, path: Path, message: str, hint: str = "", **more: Any) -> Diagnostic:
     """A warning on `path`; `more` are Diagnostic's other fields."""
     return Diagnostic("warning", code, message, path, hint)._replace(**more)
 

@@ -65,9 +65,7 @@ def _accelerator(tree: Mapping[str, Tree]) -> Accelerator:
 
 def _refused(tree: Mapping[str, Tree]) -> Refused:
     refused = _mapping(tree["refused"])
-    return Refused(
-        _text(tree["name"]), _text(tree["title"]), _text(refused["reason"]), _texts(refused["sources"])
-    )
+    return Refused(_text(tree["name"]), _text(tree["title"]), _text(refused["reason"]), _texts(refused["sources"]))
 
 
 def _mount(value: Tree) -> tuple[str, str]:

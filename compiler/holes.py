@@ -9,32 +9,31 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from compiler import quote
-from compiler.plan import NodePlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from compiler.plan import Peer
+    from compiler.plan import NodePlan, Peer
 
 Encoder = str  # the name of one of quote.ENCODERS
 _MARK = re.compile("\0([0-9]+):([a-z_]+)\0")  # a spec cannot hold a NUL
 
 
 class Hole(str):
-    """Stands for the `index`-th of a node's own strings, to be written through `encoder`."""
+    """Stands for the `number`-th of a node's own strings, to be written through `encoder`."""
 
-    __slots__ = ("encoder", "index")
+    __slots__ = ("encoder", "number")
 
-    index: int
+    number: int
     encoder: Encoder
 
-    def __new__(cls, index: int, encoder: Encoder = "text") -> Hole:
+    def __new__(cls, number: int, encoder: Encoder = "text") -> Self:
         """A hole; as text it is its mark."""
-        hole = super().__new__(cls, f"\0{index}:{encoder}\0")
-        hole.index, hole.encoder = index, encoder
+        hole = super().__new__(cls, f"\0{number}:{encoder}\0")
+        hole.number, hole.encoder = number, encoder
         return hole
 
 
@@ -44,7 +43,7 @@ def through(encoder: Encoder, value: str) -> str:
         return quote.ENCODERS[encoder](value)
     if value.encoder != "text":
         raise ValueError(f"a string is encoded once, not by {encoder} after {value.encoder}")
-    return Hole(value.index, encoder)
+    return Hole(value.number, encoder)
 
 
 def strings(node: NodePlan) -> list[str]:
@@ -96,8 +95,7 @@ class Form:
         parts = _MARK.split(text)
         self.literals = parts[::3]
         self.fills: list[tuple[int, Callable[[str], str]]] = [
-            (int(index), quote.ENCODERS[encoder])
-            for index, encoder in zip(parts[1::3], parts[2::3], strict=True)
+            (int(index), quote.ENCODERS[encoder]) for index, encoder in zip(parts[1::3], parts[2::3], strict=True)
         ]
 
     def filled(self, values: Sequence[str]) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+
 from compiler.facts import accelerator, accelerator_names
 from compiler.rules import COMPUTED_ARGS, COMPUTED_ENV
 from schema.accelerator import Accelerator
@@ -25,24 +27,48 @@ def schema_text() -> str:
 
 def schema() -> dict[str, Any]:
     """The schema as data."""
-    made = Cluster.model_json_schema()
+    made: dict[str, Any] = Cluster.model_json_schema(schema_generator=_InOrder)
     made = {"$schema": DIALECT, "title": "Cluster spec", **{key: made[key] for key in made if key != "title"}}
     names = [name for name in accelerator_names() if isinstance(accelerator(name), Accelerator)]
     made["properties"]["accelerator"] = _described(made["properties"]["accelerator"], {"enum": names})
     definitions = made["$defs"]
-    for room, field in (
+    for name, field in (
         ("Node", "name"),
         ("Node", "address"),
         ("Node", "interface"),
         ("FirstAddress", "first"),
     ):
-        _allow_ranges(definitions[room]["properties"][field])
+        _allow_ranges(definitions[name]["properties"][field])
     _allow_ranges(definitions["Node"]["properties"]["npu_addresses"])
     for room in (made, definitions["Node"], definitions["NodeFields"]):
         _refuse_names(room["properties"]["env"], COMPUTED_ENV)
     _refuse_names(definitions["Serve"]["properties"]["args"], COMPUTED_ARGS)
     _drop_titles(made)
+    _close(made)
     return made
+
+
+class _InOrder(GenerateJsonSchema):
+    """Keeps every key where the models and the examples have it."""
+
+    def sort(self, value: Any, parent_key: str | None = None) -> Any:  # noqa: ARG002 - pydantic's signature
+        """The value as it is."""
+        return value
+
+
+def _close(node: Any) -> None:
+    """Says in JSON Schema's words what pydantic says in its own: bounds, and that no other name is admitted."""
+    if isinstance(node, dict):
+        for ours, theirs in (("ge", "minimum"), ("le", "maximum")):
+            if ours in node:
+                node[theirs] = node.pop(ours)
+        if "patternProperties" in node:
+            node.setdefault("additionalProperties", False)
+        for value in node.values():
+            _close(value)
+    elif isinstance(node, list):
+        for each in node:
+            _close(each)
 
 
 def _described(field: dict[str, Any], kind: dict[str, Any]) -> dict[str, Any]:

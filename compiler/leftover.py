@@ -56,7 +56,7 @@ class Place(NamedTuple):
 def find_leftovers(place: Place) -> list[Leftover]:
     """Every hidden folder of this bundle, old bundles first: they hold what cannot be made again."""
     ours = re.compile(rf"\.{re.escape(place.name)}\.(new|old)(?:-(\d+))?").fullmatch
-    found = [match for name in os.listdir(place.root) if (match := ours(name))]  # noqa: PTH208
+    found = [match for name in os.listdir(place.root) if (match := ours(name))]
     leftovers = [Leftover(match[0], _is_old(place, match[0], match[1], match[2])) for match in found]
     return sorted(leftovers, key=lambda leftover: (not leftover.is_old, leftover.name))
 
@@ -112,10 +112,8 @@ def _retire(place: Place, name: str, replaced: AbstractSet[str]) -> None:
             raise WriteRefused(f"{shown(place.path)} is not a folder", "move it away") from error
         raise
     try:
-        if not is_taken(new, MANIFEST) and os.listdir(new):  # noqa: PTH208
-            raise WriteRefused(
-                f"{shown(place.path)} is not a bundle", f"its last one is {place.beside(name)}"
-            )
+        if not is_taken(new, MANIFEST) and os.listdir(new):
+            raise WriteRefused(f"{shown(place.path)} is not a bundle", f"its last one is {place.beside(name)}")
         retire(place.root, name, new, replaced)
     finally:
         os.close(new)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compiler.diagnostics import Diagnostic, error, has_errors
 from compiler.overlay import Merged, merge
@@ -45,8 +45,9 @@ def load(sources: Sequence[Source]) -> Loaded:
     merged, faults = merge([(source, tree) for source, tree, _ in parsed])
     cluster, invalid, rest = _validate(merged)
     diagnostics = (*told, *faults, *invalid)
-    if cluster is not None and has_errors(diagnostics):
-        cluster, rest = None, Remainder(cluster, tuple(range(len(cluster.nodes))))
+    if cluster is not None and has_errors(diagnostics):  # of the text alone, as a key that stands twice
+        rest = Remainder(cluster, tuple(range(len(cluster.nodes))))
+        cluster = None
     return Loaded(cluster, merged.entries, diagnostics, rest)
 
 
@@ -76,16 +77,14 @@ def _without_echoes(faults: list[Diagnostic]) -> tuple[Diagnostic, ...]:
     return tuple(fault for fault in faults if fault.code != "missing-field" or fault.path not in meant)
 
 
-def _translate(fault: ErrorDetails, schema: Mapping[str, object]) -> Diagnostic:
+def _translate(fault: ErrorDetails, schema: Mapping[str, Any]) -> Diagnostic:
     """The fault in the words of the one who must mend the spec."""
     made = _made_of(fault, path_of(fault), fault["input"], schema)
     at_key = made.at_key or fault["loc"][-1:] == ("[key]",)
     return made._replace(at_key=at_key, secret=made.path[:1] == ("secrets",))
 
 
-def _made_of(
-    fault: ErrorDetails, path: Path, value: object, schema: Mapping[str, object]
-) -> Diagnostic:
+def _made_of(fault: ErrorDetails, path: Path, value: object, schema: Mapping[str, Any]) -> Diagnostic:  # noqa: PLR0911 - one a kind
     from schema.text import kind  # noqa: PLC0415 - see `_validate`
 
     context = fault.get("ctx", {})
@@ -100,9 +99,11 @@ def _made_of(
             hint = "`compiler init` writes one to begin with"
             return error("wrong-type", path, f"a spec is a mapping, and this is {kind(value)}", hint)
         case "model_type" | "dict_type" | "model_attributes_type":
-            return error("wrong-type", path, f"should be a mapping, not {kind(value)}", _empty_hint(value))
+            hint = _mapping_hint(path) or _empty_hint(value)
+            return error("wrong-type", path, f"should be a mapping, not {kind(value)}", hint)
         case "list_type" | "tuple_type":
-            return error("wrong-type", path, f"should be a list, not {kind(value)}", _empty_hint(value))
+            hint = _LISTS.get(str(path[-1]), "") or _empty_hint(value)
+            return error("wrong-type", path, f"should be a list, not {kind(value)}", hint)
         case "too_short" | "too_long":
             bound = context.get("min_length", context.get("max_length"))
             least = "at least" if fault["type"] == "too_short" else "at most"
@@ -116,16 +117,28 @@ def _made_of(
             return error("invalid", path, fault["msg"][:1].lower() + fault["msg"][1:])
 
 
+_LISTS = {"npus": "like [0, 1, 2, 3]", "worker_range": "like [10002, 19999]"}
+
+
+def _mapping_hint(path: Path) -> str:
+    """How the mapping is written, where people are used to another form."""
+    if path[:1] == ("secrets",) and len(path) > 1:
+        return f"write {{from_env: {path[1]}}}; the value itself stands in no spec"
+    if path[:2] == ("container", "mounts"):
+        return "write {source: /on/the/host, target: /in/the/container}"
+    return "write NAME: value" if path[-1:] in (("env",), ("labels",)) else ""
+
+
 def _empty_hint(value: object) -> str:
     return "remove the key, or give it a value" if isinstance(value, Scalar) and value.value is None else ""
 
 
-def _unknown_key(path: Path, schema: Mapping[str, object]) -> Diagnostic:
+def _unknown_key(path: Path, schema: Mapping[str, Any]) -> Diagnostic:
     fields = sorted(_fields(schema, path[:-1]))
     key = str(path[-1])
     hint = did_you_mean(key, fields) or f"the fields here are {', '.join(fields)}"
     where = "the spec" if len(path) == 1 else _owner(path)
-    return error("unknown-key", path, f"{key} is no field of {where}", hint, at_key=True)
+    return error("unknown-key", path, f"is no field of {where}", hint, at_key=True)
 
 
 def _owner(path: Path) -> str:
@@ -133,7 +146,7 @@ def _owner(path: Path) -> str:
     return "a node" if path[0] == "nodes" and names == ["nodes"] else f"`{names[-1]}`"
 
 
-def _missing(path: Path, schema: Mapping[str, object]) -> Diagnostic:
+def _missing(path: Path, schema: Mapping[str, Any]) -> Diagnostic:
     field = _fields(schema, path[:-1]).get(str(path[-1]), {})
     examples = field.get("examples", [])
     written = f"{path[-1]}: {examples[0]}" if examples and not isinstance(examples[0], list | dict) else path[-1]
@@ -141,33 +154,36 @@ def _missing(path: Path, schema: Mapping[str, object]) -> Diagnostic:
     return error("missing-field", path, "is missing", f"add `{written}`. {described}".strip())
 
 
-def _fields(schema: Mapping[str, object], path: Path) -> dict[str, dict[str, list[object]]]:
+def _fields(schema: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The fields that the JSON Schema allows at a path."""
     found = [schema]
     for part in path:
         found = [below for each in found for below in _below(each, part, schema)]
-    return {name: field for each in _resolved(found, schema) for name, field in each.get("properties", {}).items()}  # type: ignore[attr-defined]
+    return {name: field for each in _resolved(found, schema) for name, field in each.get("properties", {}).items()}
 
 
-def _below(node: Mapping[str, object], part: str | int, schema: Mapping[str, object]) -> list[Mapping[str, object]]:
-    below = []
+def _below(node: Mapping[str, Any], part: str | int, schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    below: list[Any] = []
     for each in _resolved([node], schema):
         if isinstance(part, int):
             below.append(each.get("items"))
         else:
-            below.append(each.get("properties", {}).get(part) or each.get("additionalProperties"))  # type: ignore[attr-defined]
+            named = each.get("properties", {}).get(part)
+            below += (
+                [named] if named else [each.get("additionalProperties"), *each.get("patternProperties", {}).values()]
+            )
     return [each for each in below if isinstance(each, dict)]
 
 
-def _resolved(nodes: Sequence[Mapping[str, object]], schema: Mapping[str, object]) -> list[Mapping[str, object]]:
+def _resolved(nodes: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The nodes with references followed and alternatives side by side."""
-    resolved: list[Mapping[str, object]] = []
+    resolved: list[Mapping[str, Any]] = []
     for node in nodes:
         if "$ref" in node:
             name = str(node["$ref"]).rsplit("/", 1)[-1]
-            resolved += _resolved([schema["$defs"][name]], schema)  # type: ignore[index]
+            resolved += _resolved([schema["$defs"][name]], schema)
         elif alternatives := node.get("anyOf") or node.get("oneOf"):
-            resolved += _resolved(alternatives, schema)  # type: ignore[arg-type]
+            resolved += _resolved(alternatives, schema)
         else:
             resolved.append(node)
     return resolved

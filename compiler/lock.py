@@ -117,7 +117,7 @@ def _holder(held: int) -> str:
     """The process that holds the lock, as Linux tells it (proc(5), /proc/locks)."""
     inode = str(os.fstat(held).st_ino)
     try:
-        with open("/proc/locks", encoding="ascii") as locks:  # noqa: PTH123  # no pathlib for one line
+        with open("/proc/locks", encoding="ascii") as locks:  # no pathlib for one line
             rows = [line.split() for line in locks]
     except OSError:
         rows = []

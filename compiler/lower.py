@@ -29,7 +29,8 @@ FULL_PINGS = 256
 PEERS = (1, 2, 3)
 
 # RLIMIT_MEMLOCK of 64 MiB is inherited even by privileged containers, and NPU memory is pinned; each Ray
-# worker and connection holds a file. docs.ray.io/en/releases-2.48.0/cluster/vms/user-guides/large-cluster-best-practices.html
+# worker and connection holds a file:
+# https://docs.ray.io/en/releases-2.48.0/cluster/vms/user-guides/large-cluster-best-practices.html
 _ULIMITS = {"memlock": -1, "nofile": 1_048_576}
 
 
@@ -158,7 +159,8 @@ class _Shapes:
     def _make(self, role: p.Role, npus: tuple[int, ...], env: tuple[str, ...], labels: tuple[str, ...]) -> p.Shape:
         npu_devices = tuple(self.accelerator.device.format(npu=npu) for npu in npus)
         nodes = len(self.cluster.nodes)
-        variables = _COMPUTED + tuple(_default_or_given(env)) + tuple((name, _GIVEN) for name in env)
+        unset = tuple((name, why) for name, why in _DEFAULTS.items() if name not in env)
+        variables = _COMPUTED + unset + tuple((name, _GIVEN) for name in env)
         return p.Shape(
             role=role,
             npus=npus,
@@ -183,17 +185,19 @@ _COMPUTED = (
     ("TP_SOCKET_IFNAME", "the interface for TensorPipe"),
     ("VLLM_HOST_IP", "vLLM must see this node at the address that Ray has, or it waits for ever for a place"),
     ("ASCEND_RT_VISIBLE_DEVICES", "the NPUs that Ray counts and vLLM uses, by the container's own numbers"),
-    ("RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES", "else Ray hides all NPUs but one from each worker: error 107001"),
+    (
+        "RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES",
+        "else Ray hides all NPUs but one from each worker: error 107001",
+    ),
     ("HCCL_IF_BASE_PORT", "the first of the 16 ports that HCCL listens on, pinned for the firewall"),
 )
 _OWN = tuple(name for name, _ in _COMPUTED[:6])
-_CONNECT_TIMEOUT = ("HCCL_CONNECT_TIMEOUT", "seconds; ranks load for minutes apart, and after 120 HCCL gives up with EI0006")
+# Set unless the spec sets them.
+_DEFAULTS = {
+    "HCCL_CONNECT_TIMEOUT": "seconds; ranks load for minutes apart, and after 120 HCCL gives up with EI0006",
+    "VLLM_ENGINE_READY_TIMEOUT_S": "seconds; large weights load longer than the 600 that vLLM waits by itself",
+}
 _GIVEN = "from the spec"
-
-
-def _default_or_given(env: Iterable[str]) -> list[tuple[str, str]]:
-    """What is set unless the spec sets it."""
-    return [] if _CONNECT_TIMEOUT[0] in env else [_CONNECT_TIMEOUT]
 
 
 _LABELS = ("name", "node", "role", "config-hash")
@@ -231,14 +235,18 @@ def _draft(node: Node, cluster: Cluster, shape: p.Shape) -> _Draft:
         _visible(shape.npus, privileged=cluster.container.privileged),
         "1",
         str(cluster.ports.hccl_base),
-        *(() if _CONNECT_TIMEOUT[0] in env else ("1200",)),
     )
+    defaults = {
+        "HCCL_CONNECT_TIMEOUT": "1200",
+        "VLLM_ENGINE_READY_TIMEOUT_S": str(cluster.timeouts.serve_ready),
+    }
+    unset = (value for name, value in defaults.items() if name not in env)
     return _Draft(
         node=node,
         shape=shape,
         interface=interface,
         docker=said.docker_of(node, cluster),
-        values=(*computed, *env.values()),
+        values=(*computed, *unset, *env.values()),
         labels=said.labels_of(node, cluster),
         npu_addresses=said.npu_addresses_of(node, len(shape.npus)),
     )

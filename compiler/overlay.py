@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.diagnostics import Diagnostic, error
-from compiler.ranges import expand
+from compiler.ranges import Expanded, expand
 from schema.scalar import REFUSED, Scalar
 
 if TYPE_CHECKING:
@@ -34,18 +34,20 @@ def merge(documents: list[tuple[Source, Tree]]) -> tuple[Merged, tuple[Diagnosti
     entries: list[Entry] = []
     faults: list[Diagnostic] = []
     for index, (_, document) in enumerate(documents):
+        if index and isinstance(document, Scalar) and document.value is None:
+            continue  # an overlay with nothing in it
         if not isinstance(document, dict):
             return Merged(document, []), ()
         written = document.get("nodes")
         tree = _deep(tree, document)
         if isinstance(written, list):
-            expanded = expand(written)
+            expanded = expand(written, overlay=index > 0)
             if nodes is None:
                 nodes = expanded.nodes
                 entries = [_entry(len(documents), index, origin) for origin in expanded.entries]
                 faults += expanded.faults
             else:
-                faults += _by_name(nodes, entries, expanded.nodes, expanded.entries, index)
+                faults += _by_name(nodes, entries, expanded, index)
     if nodes is not None and isinstance(tree, dict):
         tree["nodes"] = nodes
     return Merged(tree, entries), tuple(faults)
@@ -63,35 +65,36 @@ def _deep(base: Tree, over: Tree) -> Tree:
         return dict(over)
     merged = dict(base)
     for key, value in over.items():
-        if key not in merged:
+        if isinstance(value, Scalar) and value.value is None:
+            merged.pop(key, None)
+        elif key not in merged:
             merged[key] = value
-        elif isinstance(value, Scalar) and value.value is None:
-            del merged[key]
         else:
             merged[key] = _deep(merged[key], value)
     return merged
 
 
-def _by_name(
-    nodes: list[Tree], entries: list[Entry], over: list[Tree], origins: list[int], index: int
-) -> list[Diagnostic]:
+def _by_name(nodes: list[Tree], entries: list[Entry], over: Expanded, index: int) -> list[Diagnostic]:
     """Lays an overlay's nodes onto those of the same name; a new name is a new node."""
     places = {_name(node): place for place, node in enumerate(nodes)}
     faults: list[Diagnostic] = []
-    for node, origin in zip(over, origins, strict=True):
+    laid: list[int] = []
+    for node, origin in zip(over.nodes, over.entries, strict=True):
         name = _name(node)
         if name in places and name is not None:
             place = places[name]
             nodes[place] = _deep(nodes[place], node)
             entries[place] = (*entries[place][:index], origin, *entries[place][index + 1 :])
         else:
+            place = len(nodes)
             if name is None and node is not REFUSED:
                 message = "this node of an overlay has no name, so it is laid onto none"
-                faults.append(error("overlay", ("nodes", len(nodes)), message, "name the node it is meant for"))
-                node = REFUSED  # noqa: PLW2901 - told; nothing more of it is
-            nodes.append(node)
+                faults.append(error("overlay", ("nodes", place), message, "name the node it is meant for"))
+            nodes.append(node if name is not None else REFUSED)  # what was told is not judged any further
             entries.append(_entry(len(entries[0]) if entries else index + 1, index, origin))
-    return faults
+        laid.append(place)
+    moved = (fault._replace(path=("nodes", laid[int(fault.path[1])], *fault.path[2:])) for fault in over.faults)
+    return [*faults, *moved]
 
 
 def _name(node: Tree) -> str | None:

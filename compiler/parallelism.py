@@ -45,9 +45,7 @@ def illegal(tensor: int, pipeline: int, model: ModelFacts | None) -> str:
         return ""
     heads, kv_heads, experts, layers = model.attention_heads, model.kv_heads, model.experts, model.layers
     if heads and heads % tensor:
-        return (
-            f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({tensor})."
-        )
+        return f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({tensor})."
     if kv_heads and (kv_heads % tensor if kv_heads >= tensor else tensor % kv_heads):
         return f"{kv_heads} KV heads can be neither split nor replicated evenly over {tensor} NPUs."
     if experts and tensor > experts:

@@ -5,13 +5,14 @@ A good spec never pays for this: only when something must be told are the files 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compiler.diagnostics import Diagnostic, Path, Place, path_text
 from compiler.source import Source, Stop, decode, events
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from compiler.overlay import Entry
 
@@ -41,9 +42,7 @@ def locate(
 ) -> tuple[Located, ...]:
     """Every diagnostic at its place, in the order of the files; equal faults of one entry are told once."""
     wanted = {path for each in diagnostics for path in (each.path, each.related) if not each.place}
-    spots = [
-        _spots(source, {_in_file(path, file, entries) for path in wanted}) for file, source in enumerate(sources)
-    ]
+    spots = [_spots(source, {_in_file(path, file, entries) for path in wanted}) for file, source in enumerate(sources)]
 
     def best(path: Path) -> tuple[int, Path, _Spot]:
         found = []
@@ -61,13 +60,13 @@ def locate(
     return _told_once(located)
 
 
-def _located(each: Diagnostic, best: object, sources: Sequence[Source]) -> Located:
+def _located(each: Diagnostic, best: Callable[[Path], tuple[int, Path, _Spot]], sources: Sequence[Source]) -> Located:
     severity, code, message, path, hint = each[:5]
     if each.place:
         return Located(severity, code, message, path_text(path), each.place, hint, each.secret)
-    file, own, spot = best(path)  # type: ignore[operator]
+    file, own, spot = best(path)
     if "{there}" in hint:
-        there_file, _, there = best(each.related)  # type: ignore[operator]
+        there_file, _, there = best(each.related)
         line = f"line {there.value.line}"
         hint = hint.replace("{there}", line if there_file == file else f"{line} of {sources[there_file].name}")
     missing = spot.depth < len(own)  # then what should hold it is shown
@@ -119,10 +118,8 @@ def _spots(source: Source, paths: set[Path]) -> dict[Path, _Spot]:
             step = step.below.setdefault(part, _Wanted())
     start = Place(source.name, 1, 1, 1)
     root.spot = _Spot(0, start, start)
-    try:
+    with suppress(Stop):  # it was told when the file was read; what was found before it stands
         _walk(decode(source), source.name, root)
-    except Stop:  # it was told when the file was read; what was found before it stands
-        pass
     found = {}
     for path in paths:
         step, spot = root, root.spot
@@ -144,7 +141,7 @@ def _walk(text: str, name: str, root: _Wanted) -> None:
     )
 
     # A frame is what is wanted inside a collection (None: nothing), the next key or index, and its place.
-    stack: list[list[object]] = []
+    stack: list[list[Any]] = []
     for event in events(text, name):
         kind = type(event)
         if kind is MappingEndEvent or kind is SequenceEndEvent:
@@ -159,12 +156,12 @@ def _walk(text: str, name: str, root: _Wanted) -> None:
             if not is_list and key_event is None:  # this scalar is the key
                 frame[1], frame[2] = getattr(event, "value", ""), event
                 continue
-            wanted = inside.below.get(key) if inside is not None else None  # type: ignore[attr-defined]
+            wanted = inside.below.get(key) if inside is not None else None
             if wanted is not None and wanted.spot is None:
                 value = _place(event, name)
-                wanted.spot = _Spot(depth + 1, _place(key_event, name) if key_event else value, value)  # type: ignore[operator]
+                wanted.spot = _Spot(depth + 1, _place(key_event, name) if key_event else value, value)
             if is_list:
-                frame[1] = key + 1  # type: ignore[operator]
+                frame[1] = key + 1
             else:
                 frame[2] = None
         if kind is MappingStartEvent or kind is SequenceStartEvent:
@@ -173,7 +170,7 @@ def _walk(text: str, name: str, root: _Wanted) -> None:
             stack.append([inner, 0 if is_list else "", None, is_list, len(stack)])
 
 
-def _place(event: object, name: str) -> Place:
-    start, end = event.start_mark, event.end_mark  # type: ignore[attr-defined]
+def _place(event: Any, name: str) -> Place:
+    start, end = event.start_mark, event.end_mark
     length = max(1, end.column - start.column) if start.line == end.line else 1
     return Place(name, start.line + 1, start.column + 1, length)

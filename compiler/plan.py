@@ -84,6 +84,9 @@ class Port(NamedTuple):
         return "the head" if self.head_only else "every node"
 
 
+AUTOSCALER_METRICS, DASHBOARD_METRICS = 44217, 44227
+
+
 class Ulimit(NamedTuple):
     """A limit of the container's processes; -1 is unlimited."""
 
@@ -124,11 +127,12 @@ class Ports:
             ("dashboard_agent_grpc", "Ray dashboard agent, gRPC", False),
             ("dashboard_agent", "Ray dashboard agent, HTTP", False),
         )
-        fixed = tuple(
-            Port(getattr(self, name), getattr(self, name), owner, head) for name, owner, head in single
-        )
+        fixed = tuple(Port(getattr(self, name), getattr(self, name), owner, head) for name, owner, head in single)
         return (
             *fixed,
+            # Not to be chosen by a flag of `ray start`: ray 2.48 dashboard/consts.py, autoscaler/_private/constants.py
+            Port(AUTOSCALER_METRICS, AUTOSCALER_METRICS, "Ray autoscaler metrics", head_only=True),
+            Port(DASHBOARD_METRICS, DASHBOARD_METRICS, "Ray dashboard metrics", head_only=True),
             Port(self.worker_first, self.worker_last, "Ray workers", head_only=False),
             Port(self.hccl_first, self.hccl_last, "HCCL bootstrap between hosts", head_only=False),
             Port(self.serve, self.serve, "vLLM API", head_only=True),
@@ -176,6 +180,11 @@ class Shape:
     ports: tuple[Port, ...]
     ray_start: tuple[str, ...]
     every_pair: bool
+
+    @property
+    def mount_sources(self) -> tuple[str, ...]:
+        """What of the host is mounted, each once."""
+        return tuple(dict.fromkeys(mount.source for mount in self.mounts))
 
     @property
     def passed_secrets(self) -> tuple[Secret, ...]:
@@ -231,8 +240,7 @@ class NodePlan:
     def environment(self) -> tuple[Variable, ...]:
         """The container's environment, but for the secrets."""
         return tuple(
-            Variable(name, value, why)
-            for (name, why), value in zip(self.shape.variables, self.values, strict=True)
+            Variable(name, value, why) for (name, why), value in zip(self.shape.variables, self.values, strict=True)
         )
 
     @property

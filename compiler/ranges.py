@@ -30,8 +30,11 @@ class Expanded(NamedTuple):
     faults: tuple[Diagnostic, ...]
 
 
-def expand(entries: list[Tree]) -> Expanded:
-    """Every node, in order. An entry whose ranges do not fit together is told and stays REFUSED."""
+def expand(entries: list[Tree], *, overlay: bool = False) -> Expanded:
+    """Every node, in order. An entry whose ranges do not fit together is told and stays REFUSED.
+
+    The nodes of an overlay have their addresses already.
+    """
     nodes: list[Tree] = []
     origins: list[int] = []
     faults: list[Diagnostic] = []
@@ -39,7 +42,7 @@ def expand(entries: list[Tree]) -> Expanded:
         ranges = _ranges_of(entry, ("nodes", len(nodes)))
         if not ranges:
             made: list[Tree] = [entry]
-        elif fault := _misfit(ranges) or _too_many(ranges, len(nodes)):
+        elif fault := _misfit(ranges, overlay=overlay) or _too_many(ranges, len(nodes)):
             faults.append(fault)
             made = [REFUSED]
         else:
@@ -89,7 +92,7 @@ def _values(match: re.Match[str]) -> tuple[str, ...] | range:
     return tuple(str(number).zfill(width) for number in numbers)
 
 
-def _misfit(ranges: list[_Range]) -> Diagnostic | None:
+def _misfit(ranges: list[_Range], *, overlay: bool) -> Diagnostic | None:
     names = [each for each in ranges if each.path[2] == "name"]
     first = names[0] if names else ranges[0]
     if not names:
@@ -101,7 +104,7 @@ def _misfit(ranges: list[_Range]) -> Diagnostic | None:
         if len(each.values) != len(first.values):
             message = f"{each.text} stands for {len(each.values)} nodes, {first.text} for {len(first.values)}"
             return error("range", each.path, message, "all ranges of one entry run in step")
-    if not any(each.path[2] == "address" for each in ranges) and len(first.values) > 1:
+    if not overlay and len(first.values) > 1 and not any(each.path[2] == "address" for each in ranges):
         hint = 'give the address a range too, like "192.168.10.[12:73]"'
         return error("range", first.path, f"{first.text} stands for many nodes that would share one address", hint)
     return None

@@ -76,7 +76,7 @@ def _drop(tree: dict[str, Any], path: Path, *, missing: bool) -> None:
         return
     if path[:1] == ("nodes",) and path[2:3] in ((), ("name",), ("address",)):
         if len(path) > 1:
-            tree["nodes"][path[1]] = None  # a node cannot be judged without these
+            tree["nodes"][int(path[1])] = None  # a node cannot be judged without these
         return
     path = path[:-1] if missing else path
     owner: Any = tree
@@ -87,7 +87,7 @@ def _drop(tree: dict[str, Any], path: Path, *, missing: bool) -> None:
             break
         if owner is None or depth == len(path) - 1:
             break
-        owner = owner[part] if isinstance(owner, list) else owner.get(part) if isinstance(owner, dict) else None
+        owner = _inside(owner, part)
     _take(tree, path)
 
 
@@ -99,12 +99,20 @@ def _put(tree: dict[str, Any], path: Path, value: Any) -> None:
 
 
 def _take(tree: Any, path: Path) -> None:
-    *above, last = path or (None,)
+    if not path:
+        return
+    *above, last = path
     for part in above:
-        found = tree.get(part) if isinstance(tree, dict) else tree[part] if isinstance(tree, list) else None
-        tree = found
+        tree = _inside(tree, part)
     if isinstance(tree, dict):
         tree.pop(last, None)
+
+
+def _inside(tree: Any, part: str | int) -> Any:
+    """What stands there, or None: another fault may have taken it out already."""
+    if isinstance(tree, dict):
+        return tree.get(part)
+    return tree[part] if isinstance(tree, list) and isinstance(part, int) and part < len(tree) else None
 
 
 def _copied(tree: Any) -> Any:

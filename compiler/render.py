@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
-_ON_EVERY_NODE = ("node.env", "ray-start.sh", "verify.sh")
-_ON_THE_HEAD = ("ask.sh", "serve.sh")
 
 
 def render(plan: Plan) -> Bundle:
@@ -50,11 +48,12 @@ def _node_files(plan: Plan, templates: Environment) -> list[File]:
 
 def _forms(plan: Plan, node: NodePlan, templates: Environment) -> tuple[tuple[str, Form, bool], ...]:
     open_node = symbolic(node)
-    names = _ON_EVERY_NODE + (_ON_THE_HEAD if node.is_head else ())
-    forms = [
-        (name, Form(templates.get_template(f"node/{name}.j2").render(plan=plan, node=open_node)), _executable(name))
-        for name in names
-    ]
+    rooms = ("node", "head") if node.is_head else ("node",)
+    forms = []
+    for template in _in_rooms(templates, rooms):
+        name = _output(template)
+        text = templates.get_template(template).render(plan=plan, node=open_node)
+        forms.append((name, Form(text), name.endswith(".sh")))
     container = definition(plan.container, plan.timeouts, open_node)
     forms.append(("docker-compose.yaml", Form(compose(container, plan.name, open_node.name)), False))
     return tuple(sorted(forms, key=lambda form: form[0]))
@@ -62,8 +61,19 @@ def _forms(plan: Plan, node: NodePlan, templates: Environment) -> tuple[tuple[st
 
 def _cluster_files(plan: Plan, templates: Environment) -> list[File]:
     facts = {"plan": plan, "picture": picture(plan), "version": __version__}
-    names = ("README.md", "topology.svg")
-    return [File(name, templates.get_template(f"cluster/{name}.j2").render(facts).encode(), executable=False) for name in names]
+    return [
+        File(_output(template), templates.get_template(template).render(facts).encode(), executable=False)
+        for template in _in_rooms(templates, ("cluster",))
+    ]
+
+
+def _in_rooms(templates: Environment, rooms: Sequence[str]) -> list[str]:
+    """The templates of these folders: the folder is the scope, so a new file needs no line of code."""
+    return [name for name in templates.list_templates(extensions=["j2"]) if name.split("/")[0] in rooms]
+
+
+def _output(template: str) -> str:
+    return template.rpartition("/")[2].removesuffix(".j2")
 
 
 def _sums(node: str, files: Sequence[File]) -> File:
@@ -80,15 +90,9 @@ def _manifest(plan: Plan, files: Sequence[File]) -> File:
         "name": plan.name,
         "spec_sha256": plan.spec_digest,
         "parallelism": {"tensor": tensor, "pipeline": pipeline, "reason": reason},
-        "files": {
-            file.path: {"sha256": _sha256(file.content), "mode": f"{file.mode:04o}"} for file in sorted(files)
-        },
+        "files": {file.path: {"sha256": _sha256(file.content), "mode": f"{file.mode:04o}"} for file in sorted(files)},
     }
     return File(MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode(), executable=False)
-
-
-def _executable(name: str) -> bool:
-    return name.endswith(".sh")
 
 
 def _sha256(content: bytes) -> str:

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 Format = Literal["text", "json", "github"]
 FORMAT_VERSION = 1
 
-_COLOURS = {"error": "\033[1;31m", "warning": "\033[1;33m", "bold": "\033[1m", "dim": "\033[2m", "off": "\033[0m"}
+_COLOURS = {
+    "error": "\033[1;31m",
+    "warning": "\033[1;33m",
+    "bold": "\033[1m",
+    "dim": "\033[2m",
+    "off": "\033[0m",
+}
 
 
 def as_text(located: Sequence[Located], sources: Sequence[Source], *, colour: bool) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from compiler.diagnostics import Diagnostic, error, warning
 from compiler.facts import accelerator, accelerator_names
 from compiler.parallelism import illegal, legal_sizes, parallelism
+from compiler.plan import AUTOSCALER_METRICS, DASHBOARD_METRICS
 from compiler.said import env_of, interface_of, npu_addresses_of, npus_of
 from schema.accelerator import Accelerator, Refused
-from schema.cluster import FirstAddress, Sizes
+from schema.cluster import FirstAddress, Sizes, UlimitSpec
 from schema.suggest import did_you_mean
 from schema.text import MAX_ENV_LINE
 
@@ -71,6 +72,12 @@ _ENV_RANGES = {
     "HCCL_RDMA_RETRY_CNT": (1, 7),
     "HCCL_RDMA_QPS_PER_CONNECTION": (1, 8),
 }
+MAX_WORD = 128 * 1024 - 1  # MAX_ARG_STRLEN of Linux, less its NUL: execve(2)
+# docker/go-units `ulimit.go`: Docker refuses any other name.
+_ULIMIT_NAMES = (
+    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+    "rttime", "sigpending", "stack",
+)  # fmt: skip
 _LEAST_SHM = 10 * 2**30  # Ray's object store takes up to 10 GB and falls back to /tmp below that
 LABEL_PREFIX = "ascend-cluster."
 
@@ -116,7 +123,8 @@ def _image_fits(subject: Subject) -> Iterator[Diagnostic]:
     wanted, found = subject.accelerator.image_suffix, _suffix(tag)
     if wanted != found:
         made_for = f"has the suffix {found}" if found else "has no suffix, so the image is made for Atlas A2"
-        hint = f"the images for {subject.accelerator.name} end in {wanted or 'the version itself'}: :{_retagged(tag, found, wanted)}"
+        ending = wanted or "the version itself"
+        hint = f"the images for {subject.accelerator.name} end in {ending}: :{_retagged(tag, found, wanted)}"
         yield warning("image-suffix", ("image",), f"the tag {tag} {made_for}", hint)
 
 
@@ -189,7 +197,12 @@ def _npus_exist(subject: Subject) -> Iterator[Diagnostic]:
                 yield error("npus", (*path, position), message, f"its ids are 0 to {known.npus - 1}")
             elif position and npu <= npus[position - 1]:
                 message = f"{npu} follows {npus[position - 1]}"
-                yield error("npus", (*path, position), message, "list each id once, ascending: addresses go by this order")
+                yield error(
+                    "npus",
+                    (*path, position),
+                    message,
+                    "list each id once, ascending: addresses go by this order",
+                )
         unused = sorted(set(range(known.npus)) - set(npus))
         if unused and npus:
             message = f"NPUs {', '.join(map(str, unused))} stay idle"
@@ -213,8 +226,9 @@ def _npu_addresses_fit(subject: Subject) -> Iterator[Diagnostic]:
         elif isinstance(written, FirstAddress):
             yield from _consecutive(written, len(npus), known, path)
         elif len(written) != len(npus):
-            few = "too few" if len(written) < len(npus) else "too many"
-            message = f"{len(written)} addresses for {len(npus)} NPUs are {few}"
+            off = len(npus) - len(written)
+            count = f"{_counted(len(written), 'address', 'addresses')} for {_counted(len(npus), 'NPU')}"
+            message = f"{count}: {off} missing" if off > 0 else f"{count}: {-off} too many"
             yield error("npu-address-count", path, message, f"one per NPU, in the order {_listed(npus)}")
 
 
@@ -294,7 +308,12 @@ def _sizes_multiply_out(subject: Subject) -> Iterator[Diagnostic]:
     else:
         sizes = parallelism(len(counts), counts[0], written, cluster.model)[:2]
     if reason := illegal(*sizes, cluster.model):
-        yield error("parallelism-illegal", path, f"TP {sizes[0]} x PP {sizes[1]}: {reason}", _sizes_hint(world, cluster))
+        yield error(
+            "parallelism-illegal",
+            path,
+            f"TP {sizes[0]} x PP {sizes[1]}: {reason}",
+            _sizes_hint(world, cluster),
+        )
 
 
 def _sizes_hint(world: int, cluster: Cluster) -> str:
@@ -305,8 +324,8 @@ def _sizes_hint(world: int, cluster: Cluster) -> str:
     return f"what multiplies out: {shown}{', ...' if len(legal) > 6 else ''}"  # noqa: PLR2004
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+def _counted(number: int, noun: str, nouns: str = "") -> str:
+    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
 
 
 HCCL_PORTS = 16  # HCCL_IF_BASE_PORT and the 15 after it
@@ -327,6 +346,10 @@ def _ports_are_distinct(subject: Subject) -> Iterator[Diagnostic]:
     ]
     fixed.append((base, base + HCCL_PORTS - 1, "ports.hccl_base", ("ports", "hccl_base")))
     fixed.append((subject.cluster.serve.port, subject.cluster.serve.port, "serve.port", ("serve", "port")))
+    taken += [
+        (port, port, "a port that Ray's head takes for its metrics", ("ports",))
+        for port in (AUTOSCALER_METRICS, DASHBOARD_METRICS)
+    ]
     for low, high, owner, path in fixed:
         for other_low, other_high, other, other_path in taken:
             if low <= other_high and other_low <= high:
@@ -335,9 +358,7 @@ def _ports_are_distinct(subject: Subject) -> Iterator[Diagnostic]:
         taken.append((low, high, owner, path))
 
 
-def _port_clash(
-    this: tuple[int, int, str, Path], other: tuple[int, int, str, Path], cluster: Cluster
-) -> Diagnostic:
+def _port_clash(this: tuple[int, int, str, Path], other: tuple[int, int, str, Path], cluster: Cluster) -> Diagnostic:
     """The clash, at the end of it that the spec wrote: the other one may be a default."""
     if not _written(this[3], cluster) and _written(other[3], cluster):
         this, other = other, this
@@ -361,7 +382,7 @@ def _port_text(low: int, high: int) -> str:
 
 def _written(path: Path, cluster: Cluster) -> bool:
     room = cluster.ports if path[0] == "ports" else cluster.serve
-    return path[1] in room.model_fields_set
+    return len(path) > 1 and path[1] in room.model_fields_set
 
 
 def _env_is_ours_to_give(subject: Subject) -> Iterator[Diagnostic]:
@@ -370,15 +391,15 @@ def _env_is_ours_to_give(subject: Subject) -> Iterator[Diagnostic]:
         for name, value in env.items():
             here = (*path, name)
             if name in COMPUTED_ENV:
-                yield error("computed-env", here, f"{name} is computed", COMPUTED_ENV[name], at_key=True)
+                yield error("computed-env", here, "is computed", COMPUTED_ENV[name], at_key=True)
             elif _READERS_OWN_ENV.fullmatch(name):
                 hint = "Compose and Docker read variables of this name for themselves"
-                yield error("reserved-env", here, f"{name} cannot be given to the container", hint, at_key=True)
+                yield error("reserved-env", here, "cannot be given to the container", hint, at_key=True)
             elif name in cluster.secrets:
                 message = f"{name} is a secret and an ordinary variable"
                 yield error("computed-env", here, message, "keep it under `secrets` alone", at_key=True)
             elif _SECRET_ENV.fullmatch(name) and value:
-                message = f"{name} looks like a secret, and this value would stand in the generated files"
+                message = "looks like a secret, and this value would stand in the generated files"
                 hint = f"pass it through: secrets: {{{name}: {{from_env: {name}}}}}"
                 yield error("secret-in-env", here, message, hint, at_key=True, secret=True)
             elif len(f"{name}={value}".encode()) > MAX_ENV_LINE:
@@ -406,7 +427,7 @@ def _env_in_range(path: Path, name: str, value: str) -> Iterator[Diagnostic]:
     number = int(value) if value.isascii() and value.isdecimal() and len(value) < 10 else None  # noqa: PLR2004
     if number is None or number < least or (most is not None and number > most):
         wanted = f"{least} to {most}" if most is not None else f"{least} or more"
-        yield error("env-range", path, f"{name} is {value!r} and must be a whole number, {wanted}")
+        yield error("env-range", path, f"is {value!r} and must be a whole number, {wanted}")
 
 
 def _one_path_inside_a_server(subject: Subject) -> Iterator[Diagnostic]:
@@ -433,10 +454,15 @@ def _args_are_vllms(subject: Subject) -> Iterator[Diagnostic]:
         path = ("serve", "args", name)
         for computed in (name, name.removeprefix("no-")):
             if computed in COMPUTED_ARGS:
-                message = f"{name} may not be given by hand"
+                message = "may not be given by hand"
                 yield error("computed-arg", path, message, COMPUTED_ARGS[computed], at_key=True)
                 break
         yield from _words_are_values(path, value)
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            message = f"{value!r} in quotes is text, so vLLM gets it as a value of --{name}"
+            yield warning("quoted-boolean", path, message, f"write {value.lower()} without quotes for the flag itself")
+        if len(str(value).encode()) > MAX_WORD:
+            yield error("vllm-value", path, "is longer than the 128 KiB that a word of a command may have")
     served = subject.cluster.serve.args.get("served-model-name")
     if served is not None and (not served or isinstance(served, bool | dict)):
         yield error("wrong-type", ("serve", "args", "served-model-name"), "should be the name that requests use")
@@ -463,10 +489,18 @@ def _mounts_do_not_clash(subject: Subject) -> Iterator[Diagnostic]:
     ours = {target for _, target in known.mounts} if known else set()
     ours.add("/usr/local/bin/npu-smi")
     for index, mount in enumerate(container.mounts):
-        path = ("container", "mounts", index, "target")
+        path: Path = ("container", "mounts", index, "target")
         target = mount.target.rstrip("/")
-        if target in ours:
-            yield error("mount-clash", path, f"{target} is mounted already", "every container of this accelerator has it")
+        if target in ("/dev", "/proc", "/sys") or target.startswith(("/dev/", "/proc/", "/sys/")):
+            hint = "it would hide the NPUs, or be refused by Docker; choose another target"
+            yield error("mount-clash", path, f"{target} belongs to the kernel", hint)
+        elif target in ours:
+            yield error(
+                "mount-clash",
+                path,
+                f"{target} is mounted already",
+                "every container of this accelerator has it",
+            )
         elif target in taken:
             there = taken[target]
             hint = "two mounts cannot share a target; the other one is at {there}"
@@ -479,9 +513,30 @@ def _mounts_do_not_clash(subject: Subject) -> Iterator[Diagnostic]:
 
 
 def _is_npu(device: str, known: Accelerator | None) -> bool:
-    return known is not None and (
-        device in known.management_devices or device.startswith(known.device.format(npu=""))
-    )
+    return known is not None and (device in known.management_devices or device.startswith(known.device.format(npu="")))
+
+
+def _ulimits_are_dockers(subject: Subject) -> Iterator[Diagnostic]:
+    for name, limit in subject.cluster.container.ulimits.items():
+        path = ("container", "ulimits", name)
+        if name not in _ULIMIT_NAMES:
+            hint = did_you_mean(name, _ULIMIT_NAMES) or f"Docker knows {', '.join(_ULIMIT_NAMES)}"
+            yield error("ulimit", path, "is no limit that Docker knows", hint, at_key=True)
+        if isinstance(limit, UlimitSpec) and limit.hard != -1 and not 0 <= limit.soft <= limit.hard:
+            yield error("ulimit", path, f"the soft limit {limit.soft} exceeds the hard limit {limit.hard}")
+
+
+def _privileged_numbers_have_no_gaps(subject: Subject) -> Iterator[Diagnostic]:
+    cluster, known = subject
+    if not cluster.container.privileged or known is None:
+        return
+    for index, node in enumerate(cluster.nodes):
+        npus = npus_of(node, cluster, known)
+        if npus and npus[-1] - npus[0] != len(npus) - 1:
+            path = ("nodes", index, "npus") if node.npus is not None else ("defaults", "npus")
+            message = f"a privileged container sees all NPUs, and gaps as in {_listed(npus)} were silently dropped"
+            hint = "choose neighbours, or leave `privileged` out: github.com/vllm-project/vllm-ascend/pull/10227"
+            yield warning("npu-gaps", path, message, hint)
 
 
 def _nodes_share_a_network(subject: Subject) -> Iterator[Diagnostic]:
@@ -520,7 +575,7 @@ def _labels_are_not_ours(subject: Subject) -> Iterator[Diagnostic]:
         for name in labels:
             if name.startswith((LABEL_PREFIX, "com.docker.compose.")):
                 hint = "the compiler and Compose find their containers by labels of this prefix"
-                yield error("reserved-label", (*path, name), f"{name} may not be given", hint, at_key=True)
+                yield error("reserved-label", (*path, name), "may not be given", hint, at_key=True)
 
 
 RULES = (
@@ -540,6 +595,8 @@ RULES = (
     _one_path_inside_a_server,
     _args_are_vllms,
     _mounts_do_not_clash,
+    _ulimits_are_dockers,
+    _privileged_numbers_have_no_gaps,
     _nodes_share_a_network,
     _shm_holds_the_object_store,
     _labels_are_not_ours,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compiler.diagnostics import Diagnostic, Place
 from schema.scalar import REFUSED, Scalar
@@ -102,25 +102,25 @@ def decode(source: Source) -> str:
     return text
 
 
-def events(text: str, name: str) -> Iterator[object]:
+def events(text: str, name: str) -> Iterator[Any]:
     """The C parser's events.
 
     Raises:
         Stop: The text is not YAML.
     """
-    from ruamel.yaml.cyaml import CParser  # noqa: PLC0415 - 30 ms that `--version` does not need
+    from ruamel.yaml.cyaml import CParser  # type: ignore[attr-defined]  # noqa: PLC0415 - 30 ms that `--version` does not need
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
     try:
         parser = CParser(text)
-        get_event: Callable[[], object] = parser.get_event
+        get_event: Callable[[], Any] = parser.get_event
         while (event := get_event()) is not None:
             yield event
     except YAMLError as fault:
         raise _syntax(fault, text, name) from None
 
 
-def _stop(  # noqa: PLR0913 - a place has three parts
+def _stop(  # noqa: PLR0913, PLR0917 - a place has three parts
     name: str, line: int, column: int, code: str, message: str, hint: str = ""
 ) -> Stop:
     return Stop(Diagnostic("error", code, message, hint=hint, place=Place(name, line, column, 1)))
@@ -187,7 +187,7 @@ class _Reader:
                 self._refuse_tag(event)
                 self._refuse_deep(event, len(stack))
                 if type(top) is _Mapping and top.key is None:
-                    mark = event.start_mark  # type: ignore[attr-defined]
+                    mark = event.start_mark
                     message = "a key must be plain text, not a mapping or a list"
                     raise _stop(self.name, mark.line + 1, mark.column + 1, "yaml-surprise", message)
                 value: dict[str, Tree] | list[Tree] = {} if kind is MappingStartEvent else []
@@ -209,13 +209,13 @@ class _Reader:
                 self._refuse_document(event, documents)
         return root[0] if root else _WORDS[""]
 
-    def _take_key(self, top: _Mapping, event: object) -> None:
-        key: str = event.value  # type: ignore[attr-defined]
-        if event.tag is not None:  # type: ignore[attr-defined]
+    def _take_key(self, top: _Mapping, event: Any) -> None:
+        key: str = event.value
+        if event.tag is not None:
             self._refuse_tag(event)
         if key == "<<":
             self._fault(event, "yaml-surprise", "merge keys (`<<`) are not supported", "use `defaults`")
-        line = event.start_mark.line + 1  # type: ignore[attr-defined]
+        line = event.start_mark.line + 1
         if key in top.lines:
             hint = "keep one of them"
             first = f"it is there already at line {top.lines[key]}"
@@ -225,12 +225,12 @@ class _Reader:
             top.lines[key] = line
         top.key = key
 
-    def _scalar(self, event: object) -> Tree:
-        text: str = event.value  # type: ignore[attr-defined]
-        if event.tag is not None:  # type: ignore[attr-defined]
+    def _scalar(self, event: Any) -> Tree:
+        text: str = event.value
+        if event.tag is not None:
             self._refuse_tag(event)
             return REFUSED
-        if event.style:  # type: ignore[attr-defined]  # quoted or a block: text, whatever it looks like
+        if event.style:  # quoted or a block: text, whatever it looks like
             return text
         if (word := _WORDS.get(text)) is not None:
             return word
@@ -243,7 +243,7 @@ class _Reader:
             return REFUSED
         return text
 
-    def _number(self, event: object, text: str) -> Tree:
+    def _number(self, event: Any, text: str) -> Tree:
         if _NUMBER_OF_YAML_1_1.fullmatch(text):
             message = f"{text} is one number to some YAML readers and another, or text, to others"
             self._fault(event, "yaml-surprise", message, f'write plain decimal, or "{text}" in quotes')
@@ -254,29 +254,29 @@ class _Reader:
             return Scalar(text, int(text))
         return Scalar(text, float(text))
 
-    def _refuse_tag(self, event: object) -> None:
-        if event.tag is not None:  # type: ignore[attr-defined]
-            tag = event.tag.replace("tag:yaml.org,2002:", "!!")  # type: ignore[attr-defined]
+    def _refuse_tag(self, event: Any) -> None:
+        if event.tag is not None:
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             message = f"the tag {tag} is not supported"
             self._fault(event, "yaml-surprise", message, "remove it")
 
-    def _refuse_deep(self, event: object, depth: int) -> None:
+    def _refuse_deep(self, event: Any, depth: int) -> None:
         if depth > MAX_DEPTH:
-            mark = event.start_mark  # type: ignore[attr-defined]
+            mark = event.start_mark
             message = f"nested deeper than {MAX_DEPTH} levels"
             raise _stop(self.name, mark.line + 1, mark.column + 1, "too-deep", message)
 
-    def _refuse_document(self, event: object, documents: int) -> None:
-        if event.version or event.tags:  # type: ignore[attr-defined]
+    def _refuse_document(self, event: Any, documents: int) -> None:
+        if event.version or event.tags:
             self._fault(event, "yaml-surprise", "YAML directives (`%`) are not supported", "remove the line")
         if documents > 1:
-            mark = event.start_mark  # type: ignore[attr-defined]
+            mark = event.start_mark
             message = "a second document starts here; a spec is one document"
             hint = "give an overlay as a file of its own, with -f"
             raise _stop(self.name, mark.line + 1, 1, "yaml-surprise", message, hint)
 
-    def _fault(self, event: object, code: str, message: str, hint: str = "") -> None:
-        start, end = event.start_mark, event.end_mark  # type: ignore[attr-defined]
+    def _fault(self, event: Any, code: str, message: str, hint: str = "") -> None:
+        start, end = event.start_mark, event.end_mark
         length = max(1, end.column - start.column) if start.line == end.line else 1
         place = Place(self.name, start.line + 1, start.column + 1, length)
         self.faults.append(Diagnostic("error", code, message, hint=hint, place=place))

@@ -158,7 +158,7 @@ def _link(source: int, target: int, name: str) -> None:
 def _copy(source: int, target: int, name: str) -> None:
     original = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=source)
     try:
-        if not os.path.isfile(original):  # noqa: PTH113  # a descriptor
+        if not os.path.isfile(original):  # a descriptor
             raise OSError("it can be neither linked nor copied")
         copy = os.open(name, _NEW, 0o600, dir_fd=target)
         try:

@@ -176,9 +176,7 @@ class _Walk:
                 self.found.changes.append(Change(path, "mode", content, content))
             return
         # The manifest cannot hold its own digest: the compiler made whichever one is valid.
-        if path != MANIFEST and (
-            content is None or hashlib.sha256(content).hexdigest() != self.owned.get(path)
-        ):
+        if path != MANIFEST and (content is None or hashlib.sha256(content).hexdigest() != self.owned.get(path)):
             self.found.edited.append(path)
         new = None if file is None else file.content
         self.found.changes.append(Change(path, "removed" if file is None else "changed", content, new))

@@ -53,9 +53,7 @@ def compare(bundle: Bundle, root: Path) -> tuple[Change, ...]:
         return tuple(_survey(bundle, place).changes)
 
 
-def write(
-    bundle: Bundle, root: Path, *, force: bool = False, lock_timeout: float = 10.0
-) -> tuple[Change, ...]:
+def write(bundle: Bundle, root: Path, *, force: bool = False, lock_timeout: float = 10.0) -> tuple[Change, ...]:
     """Make `root/<bundle.name>/` hold exactly the bundle, and whatever foreign files it held before.
 
     A killed run leaves the old bundle or the new one; the next run cleans up behind it.
@@ -75,8 +73,8 @@ def write(
     _check(bundle)
     path = os.fspath(root)
     try:
-        if not os.path.islink(path):  # noqa: PTH114
-            os.makedirs(path, mode=0o755, exist_ok=True)  # noqa: PTH103
+        if not os.path.islink(path):
+            os.makedirs(path, mode=0o755, exist_ok=True)
         top = _open_root(path)
     except OSError as error:
         raise refusal("make the folder", path, error) from error
@@ -100,7 +98,7 @@ def _check(bundle: Bundle) -> None:
 
 
 def _open_root(path: str) -> int:
-    if os.path.islink(path):  # noqa: PTH114
+    if os.path.islink(path):
         real = shown(os.path.realpath(path))
         raise WriteRefused(f"{shown(path)} is a link to {real}", f"name the folder itself: {real}")
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -154,7 +152,7 @@ def _survey(bundle: Bundle, place: Place) -> Survey:
         return Survey(_all_added(bundle))
     try:
         owned = read_manifest(old)
-        if owned is None and os.listdir(old):  # noqa: PTH208
+        if owned is None and os.listdir(old):
             raise WriteRefused(
                 f"{shown(place.path)} is not a bundle: it has no valid {MANIFEST}",
                 "move it away, or write to another folder with -o",
@@ -185,7 +183,7 @@ def _open_old(place: Place) -> int | None:
     except OSError as error:
         if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
             raise
-    if os.path.islink(place.path):  # noqa: PTH114
+    if os.path.islink(place.path):
         real = shown(os.path.realpath(place.path))
         raise WriteRefused(f"{shown(place.path)} is a link to {real}", f"write into {real}'s own folder")
     raise WriteRefused(f"{shown(place.path)} is not a folder", "move it away")

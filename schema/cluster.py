@@ -14,8 +14,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from schema.suggest import did_you_mean
 from schema.scalar import REFUSED, Scalar
+from schema.suggest import did_you_mean
 from schema.text import (
     AbsolutePath,
     Address,
@@ -157,7 +157,7 @@ Parallelism = Annotated[
 
 
 def _arguments(value: Any) -> Any:
-    """vLLM's arguments as plain values: numbers and booleans where they were written so."""
+    """VLLM's arguments as plain values: numbers and booleans where they were written so."""
     if isinstance(value, Scalar):
         if value.value is None:
             raise fault("no-value", "has no value", "give it one; a flag without a value is `true`")
@@ -193,7 +193,7 @@ class Serve(Strict):
     """A hub id, or a path inside the container; the same on every node."""
 
     parallelism: Parallelism = Field("pipeline", examples=["pipeline", {"tensor": 8, "pipeline": 2}])
-    """`pipeline`: TP = NPUs per node, PP = nodes. `tensor`: TP = all NPUs. `auto`: the best legal one. Or both sizes."""
+    """`pipeline`: TP = NPUs per node, PP = nodes. `tensor`: TP = all NPUs. `auto`: the best legal. Or both sizes."""
 
     port: Port = Field(8000, examples=[8000])
     """Where the OpenAI-compatible API listens on the head."""
@@ -255,10 +255,10 @@ class MountSpec(Strict):
 class UlimitSpec(Strict):
     """A limit of the container's processes; -1 is unlimited."""
 
-    soft: Annotated[Whole, Field(ge=-1)] = Field(examples=[65536])
+    soft: Annotated[Whole, Field(ge=-1, le=2**63 - 1)] = Field(examples=[65536])
     """The limit in force."""
 
-    hard: Annotated[Whole, Field(ge=-1)] = Field(examples=[65536])
+    hard: Annotated[Whole, Field(ge=-1, le=2**63 - 1)] = Field(examples=[65536])
     """How far a process may raise it."""
 
 
@@ -267,7 +267,7 @@ def _ulimit_form(value: Any) -> str:
 
 
 Ulimit = Annotated[
-    Annotated[Whole, Field(ge=-1), Tag("<one>")] | Annotated[UlimitSpec, Tag("<both>")],
+    Annotated[Whole, Field(ge=-1, le=2**63 - 1), Tag("<one>")] | Annotated[UlimitSpec, Tag("<both>")],
     Discriminator(_ulimit_form),
 ]
 

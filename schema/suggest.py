@@ -1,4 +1,4 @@
-""""Did you mean": the one of a closed set of names that a mistyped one is nearest to."""
+"""Did you mean: the one of a closed set of names that a mistyped one is nearest to."""
 
 from __future__ import annotations
 

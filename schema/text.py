@@ -56,7 +56,7 @@ MAX_ENV_LINE = 64 * 1024 - 1
 
 def fault(code: str, message: str, hint: str = "") -> PydanticCustomError:
     """A fault of a value, with the code that the docs explain it under."""
-    return PydanticCustomError("spec", "{message}", {"code": code, "message": message, "hint": hint})  # type: ignore[dict-item]
+    return PydanticCustomError("spec", "{message}", {"code": code, "message": message, "hint": hint})
 
 
 def told() -> PydanticCustomError:
@@ -216,7 +216,7 @@ def _docker(value: Any) -> str:
         raise fault("docker", f"{shown(text)} is no Docker endpoint", hint)
     odd = set(re.findall(r"\{[^}]*\}?|\}", text)) - {"{address}", "{name}"}
     if odd:
-        message = f"{shown(text)} holds {sorted(odd)[0]}, which stands for nothing"
+        message = f"{shown(text)} holds {min(odd)}, which stands for nothing"
         raise fault("docker", message, "{address} and {name} stand for the node's own")
     return text
 
@@ -273,19 +273,18 @@ Label = Annotated[
     BeforeValidator(_label),
     Field(json_schema_extra={"pattern": pattern(_LABEL)}),
 ]
-ClusterName = Annotated[
-    Label, AfterValidator(_two_characters), Field(json_schema_extra={"pattern": pattern(_CLUSTER)})
-]
+ClusterName = Annotated[Label, AfterValidator(_two_characters), Field(json_schema_extra={"pattern": pattern(_CLUSTER)})]
 Interface = Annotated[
     str,
     _matching(
-        _INTERFACE, "interface", "interface name", "run `ip addr` on the node; names look like eth0 or enp67s0f5"
+        _INTERFACE,
+        "interface",
+        "interface name",
+        "run `ip addr` on the node; names look like eth0 or enp67s0f5",
     ),
     Field(json_schema_extra={"pattern": pattern(_INTERFACE)}),
 ]
-Address = Annotated[
-    str, BeforeValidator(_ipv4), Field(json_schema_extra={"pattern": r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"})
-]
+Address = Annotated[str, BeforeValidator(_ipv4), Field(json_schema_extra={"pattern": r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"})]
 AbsolutePath = Annotated[str, BeforeValidator(_absolute), Field(json_schema_extra={"pattern": "^/"})]
 Device = Annotated[
     str,
@@ -297,9 +296,7 @@ Image = Annotated[
     BeforeValidator(_image),
     Field(json_schema_extra={"pattern": pattern(_IMAGE)}),
 ]
-Docker = Annotated[
-    str, BeforeValidator(_docker), Field(json_schema_extra={"pattern": "^(ssh|tcp|unix)://"})
-]
+Docker = Annotated[str, BeforeValidator(_docker), Field(json_schema_extra={"pattern": "^(ssh|tcp|unix)://"})]
 Model = Annotated[str, BeforeValidator(_model)]
 Size = Annotated[
     str,

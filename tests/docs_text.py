@@ -50,8 +50,7 @@ def anchors(document: Path) -> set[str]:
     """What `#...` may say of a document, as GitHub makes it of the headings."""
     prose = _FENCE.sub("", document.read_text(encoding="utf-8"))
     return {
-        re.sub(r"[^\w\- ]", "", match["text"].lower()).strip().replace(" ", "-")
-        for match in _HEADING.finditer(prose)
+        re.sub(r"[^\w\- ]", "", match["text"].lower()).strip().replace(" ", "-") for match in _HEADING.finditer(prose)
     }
 
 

@@ -147,12 +147,8 @@ def _list_item(value: object) -> object:
     return value if not str(value).startswith("-") else f"x{value}"
 
 
-SCALARS = st.one_of(
-    st.booleans(), st.integers(-9, 9**20), st.floats(allow_nan=False, allow_infinity=False), ARGUMENT
-)
-NESTED = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(ARGUMENT, inner, max_size=2)
-)
+SCALARS = st.one_of(st.booleans(), st.integers(-9, 9**20), st.floats(allow_nan=False, allow_infinity=False), ARGUMENT)
+NESTED = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(ARGUMENT, inner, max_size=2))
 ARGUMENTS = st.one_of(
     ARGUMENT,
     st.lists(st.one_of(SCALARS, NESTED).map(_list_item), min_size=1, max_size=3),
@@ -172,9 +168,7 @@ def specs(draw: st.DrawFn) -> Spec:
     parts = [dict.fromkeys(env_names[start::3]) for start in range(3)]
     envs = [{name: draw(ENV_VALUE) for name in part} for part in parts]
     mounts = draw(
-        st.lists(
-            st.tuples(PATH, PATH, st.booleans()), max_size=2, unique_by=lambda mount: mount[1].rstrip("/")
-        )
+        st.lists(st.tuples(PATH, PATH, st.booleans()), max_size=2, unique_by=lambda mount: mount[1].rstrip("/"))
     )
     return {
         "version": 1,
@@ -183,9 +177,7 @@ def specs(draw: st.DrawFn) -> Spec:
         "image": draw(IMAGES),
         "cache": draw(PATH),
         "env": envs[0],
-        "secrets": draw(
-            st.sampled_from(({}, {"HF_TOKEN": {"from_env": "HF_TOKEN"}, "no": {"from_env": "S_2"}}))
-        ),
+        "secrets": draw(st.sampled_from(({}, {"HF_TOKEN": {"from_env": "HF_TOKEN"}, "no": {"from_env": "S_2"}}))),
         "defaults": {
             "interface": draw(INTERFACES),
             "env": envs[1],
@@ -193,9 +185,7 @@ def specs(draw: st.DrawFn) -> Spec:
             "npus": list(range(npus)),
             "docker": draw(st.sampled_from(("ssh://root@{address}", "unix:///run/$(touch canary)'{name}"))),
         },
-        "nodes": [
-            _node(draw, number, name, envs[2] if number else {}, npus) for number, name in enumerate(names)
-        ],
+        "nodes": [_node(draw, number, name, envs[2] if number else {}, npus) for number, name in enumerate(names)],
         "serve": {
             "model": draw(st.one_of(PATH, st.just("Qwen/Qwen3-235B-A22B"))),
             "parallelism": draw(st.sampled_from(("pipeline", "tensor"))),
@@ -207,8 +197,7 @@ def specs(draw: st.DrawFn) -> Spec:
         "container": {
             "npu_smi": draw(PATH),
             "mounts": [
-                {"source": source, "target": f"/t{target}", "read_only": flag}
-                for source, target, flag in mounts
+                {"source": source, "target": f"/t{target}", "read_only": flag} for source, target, flag in mounts
             ],
         },
     }
@@ -272,7 +261,7 @@ def broken_specs(draw: st.DrawFn) -> Spec:
 
 
 def _put(
-    tree: Any,  # noqa: ANN401 - any part of a spec
+    tree: Any,
     path: tuple[str | int, ...],
     value: str,
 ) -> None:
@@ -301,9 +290,7 @@ def yaml(spec: object, indent: str = "") -> str:
         return f"{{\n{inner}" + f",\n{inner}".join(rows) + f"\n{indent}}}" if rows else "{}"
     if isinstance(spec, list):
         return (
-            f"[\n{inner}" + f",\n{inner}".join(yaml(value, inner) for value in spec) + f"\n{indent}]"
-            if spec
-            else "[]"
+            f"[\n{inner}" + f",\n{inner}".join(yaml(value, inner) for value in spec) + f"\n{indent}]" if spec else "[]"
         )
     return str(spec).lower() if isinstance(spec, bool) else str(spec)
 

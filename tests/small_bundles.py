@@ -21,8 +21,7 @@ class Seen(NamedTuple):
 def bundle_of(files: Mapping[str, bytes], *, name: str = "tiny") -> Bundle:
     made = [File(path, content, path.endswith(".sh")) for path, content in files.items()]
     listed = {
-        file.path: {"sha256": hashlib.sha256(file.content).hexdigest(), "mode": f"{file.mode:04o}"}
-        for file in made
+        file.path: {"sha256": hashlib.sha256(file.content).hexdigest(), "mode": f"{file.mode:04o}"} for file in made
     }
     manifest = json.dumps({"format_version": 1, "files": listed}, indent=1).encode()
     return Bundle(name, tuple(sorted([*made, File("manifest.json", manifest, executable=False)])))
@@ -30,9 +29,7 @@ def bundle_of(files: Mapping[str, bytes], *, name: str = "tiny") -> Bundle:
 
 def nodes(which: Iterable[int], text: str = "old", *, name: str = "tiny") -> Bundle:
     """A bundle with a folder for each number in `which`, every file of which tells `text`."""
-    files = {
-        f"node-{node}/{file}": f"{text} {node} {file}\n".encode() for node in which for file in NODE_FILES
-    }
+    files = {f"node-{node}/{file}": f"{text} {node} {file}\n".encode() for node in which for file in NODE_FILES}
     return bundle_of({"README.md": text.encode(), **files}, name=name)
 
 

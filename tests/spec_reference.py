@@ -45,9 +45,7 @@ def rooms(whole: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from _rooms_below(whole, "", whole)
 
 
-def _rooms_below(
-    room: dict[str, Any], path: str, whole: dict[str, Any]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rooms_below(room: dict[str, Any], path: str, whole: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, field in room["properties"].items():
         for place, below in _mappings(field, f"{path}{name}", whole):
             if "properties" in below:
@@ -55,9 +53,7 @@ def _rooms_below(
                 yield from _rooms_below(below, f"{place}.", whole)
 
 
-def _mappings(
-    field: dict[str, Any], path: str, whole: dict[str, Any]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _mappings(field: dict[str, Any], path: str, whole: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for each in alternatives(field, whole):
         if each.get("type") == "array":
             yield from _mappings(each["items"], f"{path}[]", whole)
@@ -130,9 +126,7 @@ def _whole_number(field: dict[str, Any]) -> str:
 
 
 def _text_kind(field: dict[str, Any]) -> str:
-    patterns = (
-        [field["pattern"]] if "pattern" in field else [each["pattern"] for each in field.get("anyOf", [])]
-    )
+    patterns = [field["pattern"]] if "pattern" in field else [each["pattern"] for each in field.get("anyOf", [])]
     if _SIZE in patterns:
         return "size"
     known = [_KINDS[each] for each in patterns if each in _KINDS]

@@ -58,7 +58,7 @@ def _plain_values(written: dict[str, Any]) -> dict[str, Any]:
     return {name: _plain(value) for name, value in written.items()}
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any part of a file
+def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if not isinstance(value, str):
@@ -152,9 +152,7 @@ def understood(service: dict[str, Any]) -> Understood:
         environment=service["environment"],
         labels=service["labels"],
         devices=[(source, target) for source, target in devices],
-        mounts=[
-            Mount(each["source"], each["target"], each.get("read_only", False)) for each in service["volumes"]
-        ],
+        mounts=[Mount(each["source"], each["target"], each.get("read_only", False)) for each in service["volumes"]],
         ulimits={name: (each["soft"], each["hard"]) for name, each in service["ulimits"].items()},
         shm_bytes=_bytes(service["shm_size"]),
         init=service["init"],
@@ -229,9 +227,7 @@ def test_compose_reads_hostile_values_as_they_are(
     file = tmp_path / "docker-compose.yaml"
     file.write_text(compose(container, "a", "a"), encoding="ascii")
     service = config(file)["services"]["a"]
-    assert {
-        name: value for name, value in container.environment if service["environment"][name] != value
-    } == {}
+    assert {name: value for name, value in container.environment if service["environment"][name] != value} == {}
     assert {name: value for name, value in container.labels if service["labels"][name] != value} == {}
     assert service["command"] == list(container.command)
     mounts = [(each["source"], each["target"]) for each in service["volumes"]]
@@ -239,9 +235,7 @@ def test_compose_reads_hostile_values_as_they_are(
 
 
 @pytest.mark.parametrize("config", [config_v2, config_v1], ids=["2", "1.29.2"])
-def test_names_that_yaml_may_misread_stay_names(
-    config: Callable[[Path], dict[str, Any]], tmp_path: Path
-) -> None:
+def test_names_that_yaml_may_misread_stay_names(config: Callable[[Path], dict[str, Any]], tmp_path: Path) -> None:
     names = (
         "no",
         "Y",

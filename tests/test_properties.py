@@ -193,7 +193,7 @@ ASSIGNED = re.compile(r"^ *([a-z]\w*)\+?=|\bfor ([a-z]\w*)\b", re.MULTILINE)
 def test_names_that_the_scripts_use_are_refused() -> None:
     """An exported variable that a script assigns to would reach Ray with the script's value."""
     used = set()
-    for path in ("container/start.sh", "node/ray-start.sh.j2", "node/serve.sh.j2"):
+    for path in ("container/start.sh", "node/ray-start.sh.j2", "head/serve.sh.j2"):
         bash = NO_BASH.sub("", (TEMPLATES / path).read_text(encoding="utf-8"))
         used |= {name for pair in ASSIGNED.findall(bash) for name in pair if name}
     assert used == SCRIPTS_OWN
@@ -254,9 +254,7 @@ def test_shellcheck_finds_nothing(cases: list[Case]) -> None:
         head, sign, _ = (folder / "verify.sh").read_bytes().partition(b"# ---- From here on")
         assert sign
         (folder / "verify-head").write_bytes(head)
-    shellcheck(
-        "--exclude=SC2034", *(folder / "verify-head" for _, _, folder in found)
-    )  # unused without the rest
+    shellcheck("--exclude=SC2034", *(folder / "verify-head" for _, _, folder in found))  # unused without the rest
 
 
 def test_checksums_hold(cases: list[Case]) -> None:
@@ -352,9 +350,7 @@ def _by_ruamel(text: str) -> hostile.Spec:
 
 
 @pytest.mark.parametrize("read", [_by_pyyaml, _by_ruamel], ids=["YAML 1.1", "YAML 1.2"])
-def test_every_yaml_reads_the_planned_container(
-    cases: list[Case], read: Callable[[str], hostile.Spec]
-) -> None:
+def test_every_yaml_reads_the_planned_container(cases: list[Case], read: Callable[[str], hostile.Spec]) -> None:
     for case, node, folder in nodes(cases):
         document = read((folder / "docker-compose.yaml").read_bytes().decode())
         planned = definition(case.plan.container, case.plan.timeouts, node)
@@ -384,9 +380,7 @@ def _plain_values(values: dict[str, str]) -> dict[str, str]:
     return {name: _plain(value) for name, value in values.items()}
 
 
-INVISIBLE = re.compile(
-    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\U000e0001]"
-)
+INVISIBLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\U000e0001]")
 
 
 def test_scripts_hold_nothing_that_hides_from_a_reader(cases: list[Case]) -> None:

@@ -382,9 +382,7 @@ class TestServe:
         file = bench.folder / "script.sh"
         file.write_text(script("serve.sh", plan, plan.head), encoding="utf-8")
         ours, theirs = pty.openpty()
-        subprocess.run(
-            ("bash", file), env=bench.environment, stdin=theirs, stdout=theirs, check=True, timeout=60
-        )
+        subprocess.run(("bash", file), env=bench.environment, stdin=theirs, stdout=theirs, check=True, timeout=60)
         os.close(ours)
         os.close(theirs)
         assert bench.told("docker")[1].words[:2] == ["exec", "-it"]
@@ -539,9 +537,7 @@ class TestAsk:
 
     def test_keeps_the_key_from_the_arguments(self, bench: Bench, service: Service) -> None:
         curl = shutil.which("curl")
-        bench.stand_in(
-            "curl", text=f'#!/bin/bash\nprintf "%s\\n" "$@" >"$STAND_IN/words"\nexec {curl} "$@"\n'
-        )
+        bench.stand_in("curl", text=f'#!/bin/bash\nprintf "%s\\n" "$@" >"$STAND_IN/words"\nexec {curl} "$@"\n')
         service.reply = self.completion("yes")
         key = 'canary "quoted" \\ key'
         done = self.ask(bench, service.server_port, VLLM_API_KEY=key)
@@ -591,9 +587,7 @@ class TestAsk:
             port = free.getsockname()[1]
         done = self.ask(bench, port)
         assert done.returncode == 1
-        assert (
-            f"nothing listens at http://localhost:{port}/v1/completions; loading takes minutes" in done.stderr
-        )
+        assert f"nothing listens at http://localhost:{port}/v1/completions; loading takes minutes" in done.stderr
 
     def test_does_not_wait_for_ever(self, bench: Bench, service: Service) -> None:
         service.delay = 3

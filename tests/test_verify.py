@@ -56,9 +56,7 @@ def test_healthy_a2_passes_without_a_warning(a2: Host) -> None:
     assert outcome.ids("warn", "FAIL") == set()
     assert outcome.ids("skip") == {"containers"}  # no docker on this host
     assert len([name for name in outcome.checks if name.startswith("ping[")]) == 64
-    assert outcome.err == (
-        "" if os.geteuid() == 0 else "verify.sh: not run as root: some answers will be refused\n"
-    )
+    assert outcome.err == ("" if os.geteuid() == 0 else "verify.sh: not run as root: some answers will be refused\n")
 
 
 def test_healthy_a3_passes_without_a_warning(a3: Host) -> None:
@@ -76,22 +74,14 @@ def test_lines_tell_the_same_as_json(a2: Host) -> None:
     lines = a2.run()
     document = json.loads(a2.run("--json").out)
     assert lines.status == 1
-    said = [
-        line.split()
-        for line in lines.out.decode().splitlines()
-        if line.startswith(("ok", "warn", "FAIL", "skip"))
-    ]
-    assert [(words[0], words[1]) for words in said] == [
-        (check["status"], check["id"]) for check in document["checks"]
-    ]
+    said = [line.split() for line in lines.out.decode().splitlines() if line.startswith(("ok", "warn", "FAIL", "skip"))]
+    assert [(words[0], words[1]) for words in said] == [(check["status"], check["id"]) for check in document["checks"]]
     assert document["summary"] == {"ok": 163, "warn": 1, "FAIL": 1, "skip": 1}
     assert document["node"] == "node-0"
     assert document["cluster"] == "qwen3"
     assert document["format_version"] == 1
     assert all(
-        check["expected"] and check["next"]
-        for check in document["checks"]
-        if check["status"] in {"warn", "FAIL"}
+        check["expected"] and check["next"] for check in document["checks"] if check["status"] in {"warn", "FAIL"}
     )
     assert "\nfailed\n  link[3]\n" in lines.out.decode()
     assert "163 ok, 1 warn, 1 FAIL, 1 skip" in lines.out.decode()
@@ -100,9 +90,7 @@ def test_lines_tell_the_same_as_json(a2: Host) -> None:
 
 def test_nothing_on_the_host_changes(a2: Host) -> None:
     def listing() -> list[tuple[str, int, float]]:
-        return [
-            (str(path), path.lstat().st_mode, path.lstat().st_size) for path in sorted(a2.root.rglob("*"))
-        ]
+        return [(str(path), path.lstat().st_mode, path.lstat().st_size) for path in sorted(a2.root.rglob("*"))]
 
     before = listing()
     a2.run()
@@ -496,9 +484,7 @@ HOST_CASES: list[tuple[Callable[[Host], None], str, str, str]] = [
 @pytest.mark.parametrize(("change", "check", "status", "seen"), HOST_CASES)
 def test_host(a2: Host, change: Callable[[Host], None], check: str, status: str, seen: str) -> None:
     change(a2)
-    checks = a2.run(
-        "--json", "--skip", "ping,lldp,net_health,netdetect,gateway,tls,hccn.conf,npu-address"
-    ).checks
+    checks = a2.run("--json", "--skip", "ping,lldp,net_health,netdetect,gateway,tls,hccn.conf,npu-address").checks
     assert (checks[check]["status"], seen in checks[check]["seen"]) == (status, True), checks[check]
     others = {name for name, found in checks.items() if found["status"] in {"FAIL", "warn"} and name != check}
     assert others == set()
@@ -624,10 +610,7 @@ def test_on_another_node(a2: Host) -> None:
     a2.tool("ip", "echo '2: eth0    inet 192.168.10.11/24 scope global eth0'")
     outcome = a2.run()
     assert outcome.status == 2
-    assert (
-        "no interface of this host owns 192.168.10.10, the address of node-0; it has: 192.168.10.11"
-        in outcome.err
-    )
+    assert "no interface of this host owns 192.168.10.10, the address of node-0; it has: 192.168.10.11" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -182,9 +182,7 @@ def test_compare_shows_an_edit_instead_of_refusing_it(tmp_path: Path) -> None:
     assert compare(NEW, tmp_path) == (Change("node-0/node.env", "changed", b"mine", new),)
 
 
-@pytest.mark.parametrize(
-    ("file_mode", "told"), [(0o664, ()), (0o600, ()), (0o666, ("mode",)), (0o755, ("mode",))]
-)
+@pytest.mark.parametrize(("file_mode", "told"), [(0o664, ()), (0o600, ()), (0o666, ("mode",)), (0o755, ("mode",))])
 def test_of_modes_only_those_count_that_git_keeps_or_that_endanger(
     tmp_path: Path, file_mode: int, told: tuple[str, ...]
 ) -> None:
@@ -212,9 +210,7 @@ def test_foreign_files_stay_whatever_goes(tmp_path: Path, after: Bundle) -> None
     assert write(after, tmp_path) == ()
 
 
-def test_foreign_files_are_copied_where_links_cannot_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_foreign_files_are_copied_where_links_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_link(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
@@ -230,9 +226,7 @@ def test_foreign_files_are_copied_where_links_cannot_be(
     assert names(tmp_path) == ["tiny"]
 
 
-def test_a_special_file_that_cannot_be_linked_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_special_file_that_cannot_be_linked_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_link(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
@@ -254,9 +248,7 @@ def at_the_exchange(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) 
     monkeypatch.setattr("compiler.write.exchange", act_first)
 
 
-def test_what_appears_during_the_write_is_moved_across(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_appears_during_the_write_is_moved_across(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(OLD, tmp_path)
     late = {}
     at_the_exchange(monkeypatch, lambda: late.update(put_foreign(tmp_path / "tiny")))
@@ -325,9 +317,7 @@ EDITS: dict[str, Callable[[Path, Path], object]] = {
 
 @pytest.mark.parametrize("after", [NEW, nodes([0], "new")], ids=["stays", "goes"])
 @pytest.mark.parametrize("edit", EDITS)
-def test_an_edit_by_hand_is_refused_and_replaced_only_by_force(
-    tmp_path: Path, edit: str, after: Bundle
-) -> None:
+def test_an_edit_by_hand_is_refused_and_replaced_only_by_force(tmp_path: Path, edit: str, after: Bundle) -> None:
     victim, root = tmp_path / "victim", tmp_path / "root"
     victim.write_bytes(b"precious")
     write(OLD, root)
@@ -415,9 +405,7 @@ PLACES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("what", PLACES)
-def test_a_place_that_holds_no_bundle_is_refused_even_by_force(
-    tmp_path: Path, what: str, *, force: bool
-) -> None:
+def test_a_place_that_holds_no_bundle_is_refused_even_by_force(tmp_path: Path, what: str, *, force: bool) -> None:
     PLACES[what](tmp_path / "tiny")
     assert str(tmp_path / "tiny") in refused(NEW, tmp_path, force=force).message
     with pytest.raises(WriteRefused):
@@ -570,9 +558,7 @@ def test_two_renames_serve_where_there_is_no_exchange(
     assert names(tmp_path) == ["tiny"]
 
 
-def test_the_old_bundle_returns_when_the_second_rename_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_old_bundle_returns_when_the_second_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_exchange(*_: object) -> None:
         raise OSError(errno.EINVAL, "no exchange")
 
@@ -602,9 +588,7 @@ def test_an_interruption_leaves_the_old_bundle_alone(
     assert seen(tmp_path) == before
 
 
-def test_an_interruption_after_the_exchange_still_ends_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interruption_after_the_exchange_still_ends_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def exchange_and_interrupt(folder: int, one: str, other: str) -> None:
         real(folder, one, other)
         raise KeyboardInterrupt
@@ -781,9 +765,7 @@ def without_folder_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "flock", flock)
 
 
-def test_a_lock_file_serves_where_folders_cannot_be_locked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_file_serves_where_folders_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_folder_locks(monkeypatch)
     root = os.open(tmp_path, os.O_RDONLY)
     try:
@@ -801,9 +783,7 @@ def test_a_lock_file_serves_where_folders_cannot_be_locked(
     assert names(tmp_path) == ["tiny"]
 
 
-def test_a_lock_file_that_was_removed_meanwhile_holds_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_file_that_was_removed_meanwhile_holds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_folder_locks(monkeypatch)
     flock, removed = fcntl.flock, list[Path]()
 
@@ -875,8 +855,6 @@ def test_a_hidden_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 def test_imports_stay_cheap() -> None:
     code = "import sys, compiler.write; print(*sorted(sys.modules))"
     root = Path(__file__).parent.parent
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True
-    )
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True)
     heavy = {"subprocess", "tempfile", "shutil", "logging", "ctypes", "pathlib", "asyncio", "socket"}
     assert heavy.isdisjoint(loaded.stdout.split())

@@ -1,9 +1,11 @@
 # Starts Ray on this node and stays while Ray lives, so that the container's state is Ray's state.
-# Parameters: this node's address, the limit of each wait in seconds, then the `ray start` command.
+# Parameters: this node's address, seconds that `ray start` may take, seconds that the head may be awaited, then
+# the `ray start` command.
 set -euo pipefail
 address=$1
 limit=$2
-shift 2
+patience=$3
+shift 3
 
 # Ray stays in the process group that `timeout` makes for it below, so the group is exactly what was started
 # here. A bare `ray stop` would end every Ray that it can see. A worker takes leave of its head at once; on
@@ -46,7 +48,7 @@ for word in "$@"; do
   head=${word#--address=}
   until python3 -c 'import socket, sys
 socket.create_connection(sys.argv[1].split(":"), 5)' "$head" 2>/dev/null; do
-    ((SECONDS < limit)) || fail "nothing answers at $head after $limit s: is the head up, is the port open?"
+    ((SECONDS < patience)) || fail "nothing answers at $head after $patience s: is the head up, is the port open?"
     pause 1
   done
 done

@@ -57,12 +57,7 @@ class Point(NamedTuple):
 
 @pytest.mark.parametrize(
     ("scenario", "fault", "call"),
-    [
-        (scenario, fault, call)
-        for scenario in SCENARIOS
-        for fault in FAULTS
-        for call in points(scenario, fault)
-    ],
+    [(scenario, fault, call) for scenario in SCENARIOS for fault in FAULTS for call in points(scenario, fault)],
 )
 def test_every_call(forks: Writers, tmp_path: Path, scenario: str, fault: str, call: str) -> None:
     log, found = tmp_path / "strace", Counter[str]()
@@ -83,9 +78,7 @@ def was_hit(log: Path, call: str) -> bool:
 def disturb(forks: Writers, root: Path, point: Point, log: Path) -> str:
     """Let a process write under strace, attached while it waits: so only calls of the write are counted."""
     traced = ["-o", str(log), "-p", str(forks.ready(root)), "-e", f"trace={point.call},renameat2"]
-    strace = subprocess.Popen(
-        [STRACE or "strace", *traced, *point.injections], stderr=subprocess.PIPE, text=True
-    )
+    strace = subprocess.Popen([STRACE or "strace", *traced, *point.injections], stderr=subprocess.PIPE, text=True)
     assert strace.stderr is not None
     assert "attached" in strace.stderr.readline()
     forks.go()

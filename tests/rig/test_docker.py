@@ -68,9 +68,7 @@ class Node(NamedTuple):
         binary = Path(str(package.origin)).parent / "docker-compose"
         return docker.run(binary, *words, environment=environment, cwd=self.folder, check=check)
 
-    def compose_v1(
-        self, docker: Engine, *words: str, check: bool = True
-    ) -> subprocess.CompletedProcess[bytes]:
+    def compose_v1(self, docker: Engine, *words: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
         """Compose 1.29.2, without the key that it does not know."""
         if not V1.exists():
             pytest.skip("Compose 1.29.2 is missing (`make .venv-compose-v1/.done`)")
@@ -145,9 +143,7 @@ def node(request: pytest.FixtureRequest, docker: Engine, values: list[str]) -> N
     return bundle(docker, spec(env=env, secrets=secrets), f"hostile-{request.param}")
 
 
-def run_by_hand(
-    docker: Engine, node: Node, *command: str, check: bool = True
-) -> subprocess.CompletedProcess[bytes]:
+def run_by_hand(docker: Engine, node: Node, *command: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
     words = ("run", "--rm", "--net=host", f"--env-file={node.folder / 'node.env'}", IMAGE, *command)
     return docker.run("docker", *words, environment=SECRET, check=check)
 

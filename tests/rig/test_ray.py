@@ -92,9 +92,7 @@ def by_hand(host: Host, name: str, plan: Plan, node: int, *words: str) -> subpro
     return host.run("bash", "-c", script(name, plan, plan.nodes[node]), name, *words)
 
 
-def container(
-    host: Host, log: Path, node: int, limit: int = 60, address: str = ""
-) -> subprocess.Popen[bytes]:
+def container(host: Host, log: Path, node: int, limit: int = 60, address: str = "") -> subprocess.Popen[bytes]:
     """Start a container's command as Docker does without `init`: as the first process of its namespace."""
     plan = cluster(timeouts=replace(SHORT, ray_start=limit))
     own = plan.nodes[node]
