@@ -3,6 +3,7 @@
 #
 # It needs bash 4.2 and coreutils. It changes nothing: tools are only asked, never told, and the one file it
 # makes (in the shared cache, to see that it can be written) is removed at once. `verify.sh -h` says more.
+# shellcheck disable=SC1003,SC1010,SC1097,SC1110,SC1111,SC1112,SC2016,SC2054,SC2088,SC2100,SC2209 # values are meant literally
 
 # ---- What was planned for this node ------------------------------------------------------------------
 
@@ -30,7 +31,6 @@ readonly SUPER_POD=True
 # What the container mounts from the host.
 readonly MOUNTS=(
   /usr/local/dcmi
-  /usr/local/Ascend/driver/tools/hccn_tool
   /usr/local/Ascend/driver/tools/hccn_tool
   /usr/local/Ascend/driver/lib64
   /usr/local/Ascend/driver/version.info

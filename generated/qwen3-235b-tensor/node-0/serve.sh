@@ -2,7 +2,7 @@
 # Serves the model once Ray has exactly the planned nodes and NPUs. Run it on the head, node-0, alone:
 # in the container, or on the host, from where it goes into the running container by itself.
 # Generated from the cluster spec; edit the spec and render again.
-# shellcheck disable=SC1003,SC1010,SC1097,SC1110,SC1111,SC1112,SC2016,SC2088,SC2100 # values are meant literally
+# shellcheck disable=SC1003,SC1010,SC1097,SC1110,SC1111,SC1112,SC2016,SC2088,SC2100,SC2209 # values are meant literally
 set -euo pipefail
 
 head=node-0
@@ -32,6 +32,7 @@ export ASCEND_RT_VISIBLE_DEVICES=0,1,2,3,4,5,6,7
 export RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES=1
 export HCCL_IF_BASE_PORT=60000
 export HCCL_CONNECT_TIMEOUT=1200
+export VLLM_ENGINE_READY_TIMEOUT_S=3600
 
 # The lock belongs to the open file: vllm inherits it by `exec`, and it ends with vllm, however that ends.
 config=${VLLM_CONFIG_ROOT:-${XDG_CONFIG_HOME:-~/.config}/vllm}

@@ -3,7 +3,7 @@
 # head, node-0: on the host or in the container. Only a real completion succeeds, because /health answers
 # 200 with dead workers: https://github.com/vllm-project/vllm/issues/16259
 # Generated from the cluster spec; edit the spec and render again.
-# shellcheck disable=SC1003,SC1010,SC1097,SC1110,SC1111,SC1112,SC2016,SC2088,SC2100 # values are meant literally
+# shellcheck disable=SC1003,SC1010,SC1097,SC1110,SC1111,SC1112,SC2016,SC2088,SC2100,SC2209 # values are meant literally
 set -euo pipefail
 
 prompt=${1-tell me how to sleep well}

@@ -2,7 +2,7 @@
 # Starts Ray on node-1, in a container that was started by hand; run it inside that container, on the head
 # first. The containers of docker-compose.yaml start Ray by themselves and do not need it.
 # Generated from the cluster spec; edit the spec and render again.
-# shellcheck disable=SC1003,SC1010,SC1097,SC1110,SC1111,SC1112,SC2016,SC2088,SC2100 # values are meant literally
+# shellcheck disable=SC1003,SC1010,SC1097,SC1110,SC1111,SC1112,SC2016,SC2088,SC2100,SC2209 # values are meant literally
 set -euo pipefail
 
 node=node-1
@@ -35,6 +35,8 @@ export RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES=1
 export HCCL_IF_BASE_PORT=60000
 # seconds; ranks load for minutes apart, and after 120 HCCL gives up with EI0006
 export HCCL_CONNECT_TIMEOUT=1200
+# seconds; large weights load longer than the 600 that vLLM waits by itself
+export VLLM_ENGINE_READY_TIMEOUT_S=3600
 
 if grep -qsx raylet /proc/[0-9]*/comm; then
   die "Ray runs in this container already; to start it anew, start a new container"

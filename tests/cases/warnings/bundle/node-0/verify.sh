@@ -3,6 +3,7 @@
 #
 # It needs bash 4.2 and coreutils. It changes nothing: tools are only asked, never told, and the one file it
 # makes (in the shared cache, to see that it can be written) is removed at once. `verify.sh -h` says more.
+# shellcheck disable=SC1003,SC1010,SC1097,SC1110,SC1111,SC1112,SC2016,SC2054,SC2088,SC2100,SC2209 # values are meant literally
 
 # ---- What was planned for this node ------------------------------------------------------------------
 
@@ -31,7 +32,6 @@ readonly SUPER_POD=False
 readonly MOUNTS=(
   /usr/local/dcmi
   /usr/local/Ascend/driver/tools/hccn_tool
-  /usr/local/Ascend/driver/tools/hccn_tool
   /usr/local/Ascend/driver/lib64
   /usr/local/Ascend/driver/version.info
   /etc/ascend_install.info
@@ -51,6 +51,8 @@ readonly PORTS=(
   6383 'Ray metrics export'
   6384 'Ray dashboard agent, gRPC'
   52365 'Ray dashboard agent, HTTP'
+  44217 'Ray autoscaler metrics'
+  44227 'Ray dashboard metrics'
   10002-19999 'Ray workers'
   60000-60015 'HCCL bootstrap between hosts'
   8000 'vLLM API'
