@@ -29,7 +29,7 @@ BASHS_OWN = frozenset(
 )
 SCRIPTS_OWN = frozenset(
     (  # noqa: SIM905 - as above
-        "address attach config container device devices gcs group head limit name node status vital word"
+        "address attach config container device devices gcs group head limit name node patience status vital word"
     ).split()
 )
 _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?", re.ASCII)

@@ -219,14 +219,10 @@ def test_forms_filled_are_what_each_node_rendered_alone_is(cases: list[Case]) ->
     for case, node, folder in nodes(cases):
         plan = case.plan
         shared += sum(other.shape is node.shape for other in plan.nodes) > 1
-        for template in (
-            "node.env",
-            "ray-start.sh",
-            "verify.sh",
-            *(("ask.sh", "serve.sh") if node.is_head else ()),
-        ):
-            alone = templates.get_template(f"node/{template}.j2").render(plan=plan, node=node)
-            assert (folder / template).read_bytes() == alone.encode(), template
+        on_head = ("head/ask.sh", "head/serve.sh") if node.is_head else ()
+        for template in ("node/node.env", "node/ray-start.sh", "node/verify.sh", *on_head):
+            alone = templates.get_template(f"{template}.j2").render(plan=plan, node=node)
+            assert (folder / template.partition("/")[2]).read_bytes() == alone.encode(), template
         alone = compose(definition(plan.container, plan.timeouts, node), plan.name, node.name)
         assert (folder / "docker-compose.yaml").read_bytes() == alone.encode()
     assert shared > BATCH // 20
@@ -311,7 +307,7 @@ def test_verify_knows_the_planned_facts(cases: list[Case], bench: Bench) -> None
         said = bench.run("verify.sh", folder, text=f"{head}\nprintf '%s\\0' {facts}\n")
         plan, kind = case.plan, node.shape
         known = [plan.name, node.name, node.address, node.interface, plan.container.name, plan.cache]
-        known += [*kind.npu_words, *kind.devices, *(mount.source for mount in kind.mounts)]
+        known += [*kind.npu_words, *kind.devices, *kind.mount_sources]
         assert said.decode().split("\0")[:-1] == known
 
     assert side_by_side(look, nodes(cases)) >= BATCH

@@ -603,7 +603,7 @@ class TestContainer:
         self, bench: Bench, *words: str, address: str = "127.0.0.1", limit: int = 5, **given: str
     ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            ("bash", "-c", start_script(), "ray-start", address, str(limit), *words),
+            ("bash", "-c", start_script(), "ray-start", address, str(limit), str(limit), *words),
             env=bench.environment | given,
             cwd=bench.folder,
             stderr=subprocess.PIPE,

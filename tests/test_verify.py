@@ -76,7 +76,7 @@ def test_lines_tell_the_same_as_json(a2: Host) -> None:
     assert lines.status == 1
     said = [line.split() for line in lines.out.decode().splitlines() if line.startswith(("ok", "warn", "FAIL", "skip"))]
     assert [(words[0], words[1]) for words in said] == [(check["status"], check["id"]) for check in document["checks"]]
-    assert document["summary"] == {"ok": 163, "warn": 1, "FAIL": 1, "skip": 1}
+    assert document["summary"] == {"ok": 165, "warn": 1, "FAIL": 1, "skip": 1}
     assert document["node"] == "node-0"
     assert document["cluster"] == "qwen3"
     assert document["format_version"] == 1
@@ -84,7 +84,7 @@ def test_lines_tell_the_same_as_json(a2: Host) -> None:
         check["expected"] and check["next"] for check in document["checks"] if check["status"] in {"warn", "FAIL"}
     )
     assert "\nfailed\n  link[3]\n" in lines.out.decode()
-    assert "163 ok, 1 warn, 1 FAIL, 1 skip" in lines.out.decode()
+    assert "165 ok, 1 warn, 1 FAIL, 1 skip" in lines.out.decode()
     assert b"\x1b" not in lines.out
 
 
@@ -556,7 +556,7 @@ server = socket.create_server(("192.168.10.10", 8000)); print(flush=True); time.
     assert said.count(("ok", "interface", "eth0 is up")) == 2
     assert said.count(("ok", "address", "192.168.10.10 is on eth0 alone")) == 2
     assert said.count(("FAIL", "port[8000]", "in use: 8000")) == 2
-    assert len(said) == 2 * 14
+    assert len(said) == 2 * 16
 
 
 # ---- Using it ----------------------------------------------------------------------------------------
