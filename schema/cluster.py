@@ -84,7 +84,8 @@ def _address_form(value: Any) -> str:
 
 def _addresses(value: Any) -> Any:
     if not isinstance(value, dict | list | tuple | FirstAddress) and value is not REFUSED:
-        raise fault("wrong-type", f"should be a list of addresses or {{first: ADDRESS}}, not {kind(value)}")
+        hint = f"for consecutive addresses write {{first: {value}}}" if isinstance(value, str) else ""
+        raise fault("wrong-type", f"should be a list of addresses or {{first: ADDRESS}}, not {kind(value)}", hint)
     return value
 
 
@@ -195,7 +196,7 @@ class Serve(Strict):
     parallelism: Parallelism = Field("pipeline", examples=["pipeline", {"tensor": 8, "pipeline": 2}])
     """`pipeline`: TP = NPUs per node, PP = nodes. `tensor`: TP = all NPUs. `auto`: the best legal. Or both sizes."""
 
-    port: Port = Field(8000, examples=[8000])
+    port: Annotated[Whole, Field(ge=1, le=65535)] = Field(8000, examples=[8000])
     """Where the OpenAI-compatible API listens on the head."""
 
     args: dict[Flag, Argument] = Field({}, examples=[{"max-model-len": 8192, "trust-remote-code": True}])

@@ -154,7 +154,7 @@ def _env_value(value: Any) -> str:
 
 def _image(value: Any) -> str:
     text = as_text(value)
-    hint = "like quay.io/ascend/vllm-ascend:v0.11.0"
+    hint = "small letters, like quay.io/ascend/vllm-ascend:v0.11.0"
     if not _IMAGE.fullmatch(text) or _ONLY_HEX.fullmatch(text):
         raise fault("image", f"{shown(text)} is no image reference", hint)
     name = text.partition("@")[0].rpartition("/")
@@ -228,9 +228,17 @@ def _whole(value: Any) -> int:
     if type(number) is not int:
         text = value.text if isinstance(value, Scalar) else value
         what = shown(text) if isinstance(text, str) and text else kind(value)
-        hint = "write it without quotes" if isinstance(value, str) and value.isdecimal() else ""
+        hint = _number_hint(value) if isinstance(value, str) else ""
         raise fault("wrong-type", f"should be a whole number, not {what}", hint)
     return number
+
+
+def _number_hint(text: str) -> str:
+    if text.isdecimal():
+        return "write it without quotes"
+    if text == "unlimited":
+        return "-1 is unlimited"
+    return "a plain number of seconds" if re.fullmatch(r"[0-9]+ ?[smh]", text) else ""
 
 
 def _truth(value: Any) -> bool:
