@@ -92,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("-q", "--quiet", action="store_true", help="say nothing when all is well")
 
     _command(commands, "schema", _schema, "print the JSON Schema of the spec")
+
+    completion = _command(commands, "completion", _completion, "print the completion script of a shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="source what is printed")
+    completion.set_defaults(parsers=commands.choices)
     return parser
 
 
@@ -178,6 +182,19 @@ def _schema(_: argparse.Namespace) -> int:
     from compiler.jsonschema import schema_text  # noqa: PLC0415
 
     sys.stdout.write(schema_text())
+    return DONE
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from compiler.completion import Command, script  # noqa: PLC0415
+
+    def flags(parser: argparse.ArgumentParser) -> tuple[tuple[str, str], ...]:
+        actions = [(action.option_strings, action.help or "") for action in parser._actions]  # noqa: SLF001
+        return tuple((names[-1], does.partition(" (default")[0]) for names, does in actions if names)
+
+    parsers: dict[str, argparse.ArgumentParser] = options.parsers
+    commands = tuple(Command(name, each.description or "", flags(each)) for name, each in parsers.items())
+    sys.stdout.write(script(options.shell, commands))
     return DONE
 
 

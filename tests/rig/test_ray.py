@@ -94,7 +94,7 @@ def by_hand(host: Host, name: str, plan: Plan, node: int, *words: str) -> subpro
 
 def container(host: Host, log: Path, node: int, limit: int = 60, address: str = "") -> subprocess.Popen[bytes]:
     """Start a container's command as Docker does without `init`: as the first process of its namespace."""
-    plan = cluster(timeouts=replace(SHORT, ray_start=limit))
+    plan = cluster(timeouts=replace(SHORT, ray_start=limit, ray_join=limit))
     own = plan.nodes[node]
     command = definition(plan.container, plan.timeouts, replace(own, address=address or own.address)).command
     return host.start(log, "unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", *command)
