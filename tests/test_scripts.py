@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from parts import part
 from plans import PORTS
 from plans_scripts import cluster, script
 
@@ -155,6 +156,8 @@ def prepare(folder: Path) -> Bench:
         (folder / name).mkdir(parents=True)
     for tool in TOOLS:
         found = shutil.which(tool)
+        if found is None and tool == "curl":
+            continue  # the tests that ask with it say so
         assert found is not None
         (folder / "bin" / tool).symlink_to(sys.executable if tool == "python3" else found)
     (folder / "fake/ray/__init__.py").write_text(FAKE_RAY, encoding="ascii")
@@ -485,6 +488,7 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def service() -> Iterator[Service]:
+    part("curl")
     with Service() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -536,7 +540,7 @@ class TestAsk:
             assert (asked["prompt"], asked["model"]) == (prompt, served_name)
 
     def test_keeps_the_key_from_the_arguments(self, bench: Bench, service: Service) -> None:
-        curl = shutil.which("curl")
+        curl = part("curl")
         bench.stand_in("curl", text=f'#!/bin/bash\nprintf "%s\\n" "$@" >"$STAND_IN/words"\nexec {curl} "$@"\n')
         service.reply = self.completion("yes")
         key = 'canary "quoted" \\ key'
