@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 # A /dev of its own; NPUs are character devices like /dev/null, since Ray counts names and opens nothing.
 SETUP = """
 set -e
+exec 7<"$1" # the programs stay where they are, even below what is hidden now
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /mnt
+mkdir -p "$1"
+mount --bind /proc/self/fd/7 "$1"
+exec 7<&-
 mkdir -p /tmp/dev
 mount -t tmpfs tmpfs /tmp/dev
 cp -a /dev/{null,zero,full,random,urandom,tty,fd,stdin,stdout,stderr} /tmp/dev
@@ -70,8 +74,8 @@ class Host:
 
 
 @contextmanager
-def hosts(addresses: tuple[str, ...], path: str) -> Iterator[tuple[Host, ...]]:
-    """Hosts with these addresses on one /24, `path` in front of their PATH."""
+def hosts(addresses: tuple[str, ...], path: str, programs: Path) -> Iterator[tuple[Host, ...]]:
+    """Hosts with these addresses on one /24, `path` in front of their PATH; they keep the folder `programs`."""
     switch = f"rig{os.getpid()}"
     environment = {"PATH": f"{path}:{os.environ['PATH']}", "HOME": "/mnt", "LANG": "C.UTF-8"}
     with ExitStack() as stack:
@@ -81,13 +85,13 @@ def hosts(addresses: tuple[str, ...], path: str) -> Iterator[tuple[Host, ...]]:
         _ip("-n", switch, "link", "set", "bridge", "up")
         made = []
         for number, address in enumerate(addresses):
-            made.append(Host(stack.enter_context(_host(switch, number, address)), environment))
+            made.append(Host(stack.enter_context(_host(switch, number, address, programs)), environment))
             stack.callback(made[-1].end)
         yield tuple(made)
 
 
 @contextmanager
-def _host(switch: str, number: int, address: str) -> Iterator[int]:
+def _host(switch: str, number: int, address: str, programs: Path) -> Iterator[int]:
     """The id of the first process of a new host."""
     name = f"{switch}-{number}"
     with ExitStack() as stack:
@@ -103,7 +107,7 @@ def _host(switch: str, number: int, address: str) -> Iterator[int]:
                 "nsenter",
                 f"--net=/run/netns/{name}",
                 *("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child=KILL"),
-                *("bash", "-c", SETUP),
+                *("bash", "-c", SETUP, "host", str(programs)),
             ),
             stdout=subprocess.PIPE,
             text=True,
