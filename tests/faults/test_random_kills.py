@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from disturbed import judge, prepared, writers
 
-KILLS = int(os.environ.get("SOAK_KILLS", "200"))
+KILLS = int(os.environ.get("SOAK_KILLS", "1000"))
 # A little longer than a whole write of this bundle takes: kills fall from its first call to its last.
 LONGEST = 0.007
 
