@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compiler.diagnostics import Diagnostic, error, has_errors
 from compiler.overlay import Merged, merge
-from compiler.remainder import Remainder, is_told, path_of, remainder
+from compiler.remainder import Remainder, is_of_a_key, is_told, path_of, remainder
 from compiler.source import parse
 from schema.scalar import REFUSED, Scalar
 from schema.suggest import did_you_mean
@@ -80,7 +80,7 @@ def _without_echoes(faults: list[Diagnostic]) -> tuple[Diagnostic, ...]:
 def _translate(fault: ErrorDetails, schema: Mapping[str, Any]) -> Diagnostic:
     """The fault in the words of the one who must mend the spec."""
     made = _made_of(fault, path_of(fault), fault["input"], schema)
-    at_key = made.at_key or fault["loc"][-1:] == ("[key]",)
+    at_key = made.at_key or is_of_a_key(fault)
     return made._replace(at_key=at_key, secret=made.path[:1] == ("secrets",))
 
 

@@ -153,7 +153,9 @@ def _walk(text: str, name: str, root: _Wanted) -> None:
         wanted: _Wanted | None = root
         if frame is not None:
             inside, key, key_event, is_list, depth = frame
-            if not is_list and key_event is None:  # this scalar is the key
+            if not is_list and key_event is None:  # this is the key
+                if kind is MappingStartEvent or kind is SequenceStartEvent:
+                    return  # told, and nothing behind it was read
                 frame[1], frame[2] = getattr(event, "value", ""), event
                 continue
             wanted = inside.below.get(key) if inside is not None else None

@@ -276,6 +276,13 @@ class Serve:
         return tuple(word for line in self.lines for word in line)
 
 
+def size_bytes(size: str) -> int:
+    """The bytes of a size like 16g, as Docker reads it."""
+    text = size.lower().removesuffix("b")
+    unit = {"k": 10, "m": 20, "g": 30}.get(text[-1:], 0)
+    return int(text.rstrip("kmg")) << unit
+
+
 @dataclass(frozen=True, slots=True)
 class Container:
     """What all containers of the cluster have in common."""
@@ -289,10 +296,8 @@ class Container:
 
     @property
     def shm_bytes(self) -> int:
-        """`shm_size` in bytes, as Docker reads it: each unit is 1024 of the one before."""
-        number = self.shm_size.rstrip("bBiIkKmMgGtTpP ")
-        unit = self.shm_size[len(number) :].strip().lower()[:1] or "b"
-        return int(float(number) * 1024 ** "bkmgtp".index(unit))
+        """`shm_size` in bytes."""
+        return size_bytes(self.shm_size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,8 +60,14 @@ def remainder(tree: Tree, faults: Sequence[ErrorDetails]) -> Remainder | None:
 
 
 def path_of(fault: ErrorDetails) -> Path:
-    """Where the fault is, without the marks that pydantic adds for unions and keys."""
-    return tuple(part for part in fault["loc"] if not str(part).startswith(("<", "[")))
+    """Where the fault is, without the marks that pydantic adds for unions (they begin with a NUL) and keys."""
+    loc = fault["loc"][:-1] if is_of_a_key(fault) else fault["loc"]
+    return tuple(part for part in loc if not (isinstance(part, str) and part.startswith("\0")))
+
+
+def is_of_a_key(fault: ErrorDetails) -> bool:
+    """True when the key of a mapping is at fault, and not its value."""
+    return fault["loc"][-1:] == ("[key]",) and fault["type"] != "extra_forbidden"
 
 
 def is_told(fault: ErrorDetails) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from compiler.diagnostics import Diagnostic, error, warning
 from compiler.facts import accelerator, accelerator_names
 from compiler.parallelism import illegal, legal_sizes, parallelism
-from compiler.plan import AUTOSCALER_METRICS, DASHBOARD_METRICS
+from compiler.plan import AUTOSCALER_METRICS, DASHBOARD_METRICS, size_bytes
 from compiler.said import env_of, interface_of, npu_addresses_of, npus_of
 from schema.accelerator import Accelerator, Refused
 from schema.cluster import FirstAddress, Sizes, UlimitSpec
@@ -555,16 +555,9 @@ def _nodes_share_a_network(subject: Subject) -> Iterator[Diagnostic]:
 
 def _shm_holds_the_object_store(subject: Subject) -> Iterator[Diagnostic]:
     size = subject.cluster.container.shm_size
-    if shm_bytes(size) < _LEAST_SHM:
+    if size_bytes(size) < _LEAST_SHM:
         message = f"{size} is less than Ray's object store takes; it would use /tmp, which is slow"
         yield warning("small-shm", ("container", "shm_size"), message, "16g is the default; 10g is the least")
-
-
-def shm_bytes(size: str) -> int:
-    """The bytes of a size like 16g, as Docker reads it."""
-    text = size.lower().removesuffix("b")
-    unit = {"k": 10, "m": 20, "g": 30}.get(text[-1:], 0)
-    return int(text.rstrip("kmg")) << unit
 
 
 def _labels_are_not_ours(subject: Subject) -> Iterator[Diagnostic]:

@@ -79,7 +79,7 @@ class FromEnv(Strict):
 
 
 def _address_form(value: Any) -> str:
-    return "<first>" if isinstance(value, dict | FirstAddress) else "<list>"
+    return "\0first" if isinstance(value, dict | FirstAddress) else "\0list"
 
 
 def _addresses(value: Any) -> Any:
@@ -90,7 +90,7 @@ def _addresses(value: Any) -> Any:
 
 
 NpuAddresses = Annotated[
-    Annotated[list[Address], Tag("<list>")] | Annotated[FirstAddress, Tag("<first>")],
+    Annotated[list[Address], Tag("\0list")] | Annotated[FirstAddress, Tag("\0first")],
     Discriminator(_address_form),
     BeforeValidator(_addresses),
 ]
@@ -142,7 +142,7 @@ class Sizes(Strict):
 
 
 def _parallelism_form(value: Any) -> str:
-    return "<sizes>" if isinstance(value, dict | Sizes) else "<word>"
+    return "\0sizes" if isinstance(value, dict | Sizes) else "\0word"
 
 
 _PARALLELISM = ("pipeline", "tensor", "auto")
@@ -150,9 +150,9 @@ Parallelism = Annotated[
     Annotated[
         Literal["pipeline", "tensor", "auto"],
         _choice(*_PARALLELISM, "{tensor: N, pipeline: M}"),
-        Tag("<word>"),
+        Tag("\0word"),
     ]
-    | Annotated[Sizes, Tag("<sizes>")],
+    | Annotated[Sizes, Tag("\0sizes")],
     Discriminator(_parallelism_form),
 ]
 
@@ -264,11 +264,11 @@ class UlimitSpec(Strict):
 
 
 def _ulimit_form(value: Any) -> str:
-    return "<both>" if isinstance(value, dict | UlimitSpec) else "<one>"
+    return "\0both" if isinstance(value, dict | UlimitSpec) else "\0one"
 
 
 Ulimit = Annotated[
-    Annotated[Whole, Field(ge=-1, le=2**63 - 1), Tag("<one>")] | Annotated[UlimitSpec, Tag("<both>")],
+    Annotated[Whole, Field(ge=-1, le=2**63 - 1), Tag("\0one")] | Annotated[UlimitSpec, Tag("\0both")],
     Discriminator(_ulimit_form),
 ]
 

@@ -529,6 +529,7 @@ class TestAsk:
         served_name=TEXT,
     )
     def test_asks_any_question(self, shared: Bench, prompt: str, served_name: str) -> None:
+        part("curl")
         with Service() as service:
             service.reply = self.completion("yes")
             thread = threading.Thread(target=service.handle_request)

@@ -177,6 +177,17 @@ def survives(content: bytes) -> None:
     assert all(char.isprintable() or char == "\n" for char in told)
 
 
+def test_a_mapping_as_a_key_is_told_with_all_that_stands_before_it() -> None:
+    survives(SPEC.replace(b"args: {seed", b"{seed").replace(b"version: 1", b"version: 2"))
+
+
+@pytest.mark.parametrize("key", ["<version", "<list>", "[key]", "[", "", " ", ".", "0", "nodes[0]"])
+def test_keys_that_look_like_marks_are_unknown_keys(key: str) -> None:
+    for spec in (SPEC + f'"{key}": 1\n'.encode(), SPEC.replace(b"seed: 1", f'"{key}": ~'.encode())):
+        survives(spec)
+        assert compile_spec([Source("spec.yaml", spec)]).plan is None
+
+
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.lists(MUTATION, min_size=1, max_size=3))
 def test_no_mutation_of_a_spec_ends_in_a_traceback(mutations: list[tuple[int, int, bytes]]) -> None:
