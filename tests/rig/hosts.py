@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 # A /dev of its own; NPUs are character devices like /dev/null, since Ray counts names and opens nothing.
 SETUP = """
 set -e
-exec 7<"$1" # the programs stay where they are, even below what is hidden now
+mount --bind "$1" /media # the programs stay where they are, even below what is hidden now
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /mnt
 mkdir -p "$1"
-mount --bind /proc/self/fd/7 "$1"
-exec 7<&-
+mount --move /media "$1"
 mkdir -p /tmp/dev
 mount -t tmpfs tmpfs /tmp/dev
 cp -a /dev/{null,zero,full,random,urandom,tty,fd,stdin,stdout,stderr} /tmp/dev
