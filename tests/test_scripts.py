@@ -588,6 +588,7 @@ class TestAsk:
         assert "\x1b" not in done.stderr
 
     def test_says_that_nothing_serves_yet(self, bench: Bench) -> None:
+        part("curl")
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         done = self.ask(bench, port)
