@@ -37,7 +37,7 @@ raylet 1000 >/root/.cache/log 2>&1 &
 """
 V1 = Path(__file__).parent.parent.parent / ".venv-compose-v1/bin/python"
 WITHOUT_UNKNOWN = "/^ *bind:$/d; /^ *create_host_path: false$/d"
-VALUES = 6000
+VALUES = 10_000
 A_CONTAINER = 1000  # values of each: all of an environment is at most a quarter of the stack, 2 MiB
 NOTHING: Mapping[str, str] = {}
 SECRET = {"HF_TOKEN": "canary-$ecret'"}
