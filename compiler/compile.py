@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from compiler.diagnostics import has_errors
 from compiler.load import load
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from schema.cluster import Cluster
 
 
+# What the plan is for: `reach` needs nodes that can be reached, `discover` not yet what it is going to write.
+Purpose = Literal["render", "reach", "discover"]
+
+
 class Compiled(NamedTuple):
     """The plan, or None when the spec has faults; and the faults and warnings, at their places."""
 
@@ -26,23 +30,23 @@ class Compiled(NamedTuple):
     diagnostics: tuple[Located, ...]
 
 
-def compile_spec(sources: Sequence[Source]) -> Compiled:
+def compile_spec(sources: Sequence[Source], purpose: Purpose = "render") -> Compiled:
     """The plan of the spec in the first source, with the others laid onto it."""
     loaded = load(sources)
     found = loaded.diagnostics
     plan = None
     if loaded.cluster is not None:
-        found = (*found, *_judged(loaded.cluster))
-        plan = None if has_errors(found) else _lowered(loaded.cluster)
+        found = (*found, *_judged(loaded.cluster, purpose))
+        plan = None if has_errors(found) else _lowered(loaded.cluster, purpose)
     elif loaded.rest is not None:
         found = (*found, *_judged_in_part(loaded.rest))
     return Compiled(plan, locate(found, sources, loaded.entries) if found else ())
 
 
-def _judged(cluster: Cluster) -> tuple[Diagnostic, ...]:
-    from compiler.rules import RULES, judge  # noqa: PLC0415 - a spec that does not load needs none of it
+def _judged(cluster: Cluster, purpose: Purpose) -> tuple[Diagnostic, ...]:
+    from compiler.rules import RULES_FOR, judge  # noqa: PLC0415 - a spec that does not load needs none of it
 
-    return judge(cluster, RULES)
+    return judge(cluster, RULES_FOR[purpose])
 
 
 def _judged_in_part(rest: Remainder) -> tuple[Diagnostic, ...]:
@@ -58,11 +62,14 @@ def _judged_in_part(rest: Remainder) -> tuple[Diagnostic, ...]:
     return tuple(each._replace(path=in_whole(each.path), related=in_whole(each.related)) for each in found)
 
 
-def _lowered(cluster: Cluster) -> Plan:
+def _lowered(cluster: Cluster, purpose: Purpose) -> Plan:
     from compiler.facts import accelerator  # noqa: PLC0415
     from compiler.lower import lower  # noqa: PLC0415
     from schema.accelerator import Accelerator  # noqa: PLC0415
 
     known = accelerator(cluster.accelerator)
     assert isinstance(known, Accelerator)  # noqa: S101 - the rules refuse any other
+    if purpose == "discover":
+        nodes = [node.model_copy(update={"npu_addresses": None}) for node in cluster.nodes]
+        cluster = cluster.model_copy(update={"nodes": nodes})
     return lower(cluster, known)

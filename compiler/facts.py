@@ -1,4 +1,4 @@
-"""Reads the facts that are data: one accelerator is one file in `schema/accelerators/`."""
+"""Reads the facts that are data: one accelerator is one file in `schema/accelerators/`; what is known to fail."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from compiler.source import Source, parse
 from schema.accelerator import Accelerator, Network, Refused
+from schema.known_bad import KnownBad
 from schema.scalar import Scalar
 
 if TYPE_CHECKING:
@@ -41,6 +42,33 @@ def accelerator_names() -> tuple[str, ...]:
 
     names = (file.name for file in files("schema").joinpath(_FOLDER).iterdir())
     return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
+
+
+@cache
+def known_bad() -> tuple[KnownBad, ...]:
+    """Every combination that is known to fail."""
+    content = pkgutil.get_data("schema", "known_bad.yaml") or b""
+    tree, faults = parse(Source("known_bad.yaml", content))
+    if faults:
+        raise ValueError(f"schema/known_bad.yaml is broken: {faults}")
+    return tuple(_bad(_mapping(each)) for each in _list(tree))
+
+
+def _bad(tree: Mapping[str, Tree]) -> KnownBad:
+    when = _mapping(tree["when"])
+
+    def holds(condition: str) -> bool:
+        return condition in when and _truth(when[condition])
+
+    return KnownBad(
+        releases=_texts(when.get("releases", [])),
+        expert_parallel=holds("expert_parallel"),
+        pipeline=holds("pipeline"),
+        several_nodes=holds("several_nodes"),
+        says=_text(tree["says"]),
+        instead=_text(tree["instead"]),
+        source=_text(tree["source"]),
+    )
 
 
 def _accelerator(tree: Mapping[str, Tree]) -> Accelerator:

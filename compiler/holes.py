@@ -53,8 +53,9 @@ def strings(node: NodePlan) -> list[str]:
     flat += node.label_values
     flat += node.npu_addresses
     for peer in node.peers:
-        flat.append(peer.name)
+        flat += (peer.name, peer.address)
         flat += peer.addresses
+    flat += node.head
     return flat
 
 
@@ -66,7 +67,7 @@ def symbolic(node: NodePlan) -> NodePlan:
         return tuple(next(holes) for _ in values)
 
     def peer(real: Peer) -> Peer:
-        return real._replace(name=next(holes), addresses=several(real.addresses))
+        return real._replace(name=next(holes), address=next(holes), addresses=several(real.addresses))
 
     name, address, interface, docker = several(("name", "address", "interface", "docker"))
     return replace(
@@ -79,13 +80,14 @@ def symbolic(node: NodePlan) -> NodePlan:
         label_values=several(node.label_values),
         npu_addresses=several(node.npu_addresses),
         peers=tuple(peer(each) for each in node.peers),
+        head=several(node.head),
     )
 
 
 def layout(node: NodePlan) -> object:
     """What two nodes must have in common to be filled into one form."""
     peers = tuple((each.npus, len(each.addresses)) for each in node.peers)
-    return id(node.shape), len(node.npu_addresses), peers
+    return id(node.shape), len(node.npu_addresses), peers, len(node.head)
 
 
 class Form:

@@ -40,10 +40,13 @@ def lower(cluster: Cluster, accelerator: Accelerator) -> p.Plan:
     ports, timeouts = _ports(cluster), p.Timeouts(**dict(cluster.timeouts))
     container = _container(cluster)
     shapes = _Shapes(cluster, accelerator, ports, cluster.nodes[head].address)
-    drafts = [_draft(node, cluster, shapes.of(node, is_head=index == head)) for index, node in enumerate(cluster.nodes)]
+    drafts = [
+        _draft(node, cluster, shapes.of(node, is_head=index == head), shapes.defaults)
+        for index, node in enumerate(cluster.nodes)
+    ]
     hashes = _Hashes(container, timeouts)
     pairs = zip(drafts, _peers(drafts), strict=True)
-    nodes = tuple(_finished(draft, peers, cluster.name, hashes) for draft, peers in pairs)
+    nodes = tuple(_finished(draft, peers, drafts[head].node, cluster.name, hashes) for draft, peers in pairs)
     sizes = _sizes(cluster, [len(node.shape.npus) for node in nodes])
     return p.Plan(
         name=cluster.name,
@@ -53,7 +56,7 @@ def lower(cluster: Cluster, accelerator: Accelerator) -> p.Plan:
         ports=ports,
         timeouts=timeouts,
         parallelism=sizes,
-        serve=_serve(cluster, sizes),
+        serve=_serve(cluster, sizes, shapes.mounts),
         nodes=nodes,
         spec_digest=_digest(cluster.model_dump(mode="json")),
     )
@@ -97,7 +100,11 @@ def _sizes(cluster: Cluster, npus: list[int]) -> p.Parallelism:
     return parallelism(len(npus), npus[0], written, cluster.model)
 
 
-def _serve(cluster: Cluster, sizes: p.Parallelism) -> p.Serve:
+# What vLLM claims by itself: `gpu_memory_utilization` in vllm/config/cache.py.
+_MEMORY_SHARE = 0.9
+
+
+def _serve(cluster: Cluster, sizes: p.Parallelism, mounts: tuple[p.Mount, ...]) -> p.Serve:
     """The guide's command: computed sizes first, then the spec's flags in the spec's order."""
     written = cluster.serve
     lines = [("vllm", "serve", written.model), ("--distributed-executor-backend", "ray")]
@@ -113,7 +120,26 @@ def _serve(cluster: Cluster, sizes: p.Parallelism) -> p.Serve:
         served_name=str(served[0] if isinstance(served, list) else served),
         lines=tuple(lines),
         port=written.port,
+        model_folder=_on_host(written.model, mounts),
+        memory_percent=_percent(written.args.get("gpu-memory-utilization")),
     )
+
+
+def _on_host(path: str, mounts: tuple[p.Mount, ...]) -> str:
+    """Where the host keeps what the container sees at `path`; empty for what it does not keep."""
+    below = [mount for mount in mounts if path.startswith(mount.target.rstrip("/") + "/")]
+    if not below:
+        return ""
+    nearest = max(below, key=lambda mount: len(mount.target))
+    return nearest.source.rstrip("/") + path[len(nearest.target.rstrip("/")) :]
+
+
+def _percent(share: object) -> int:
+    """A share as vLLM takes it, as percent; what is none, vLLM's own."""
+    try:
+        return round(100 * float(str(share))) if share is not None else round(100 * _MEMORY_SHARE)
+    except ValueError:
+        return round(100 * _MEMORY_SHARE)
 
 
 def _flag(name: str, value: object) -> tuple[str, ...]:
@@ -143,6 +169,7 @@ class _Shapes:
         self.ports = ports
         self.head_address = head_address
         self.mounts = _mounts(cluster, accelerator)
+        self.defaults = _defaults(cluster)
         self.secrets = tuple(p.Secret(name, each.from_env) for name, each in cluster.secrets.items())
         self.own_env = dict.fromkeys(name for node in cluster.nodes for name in node.env)
         self.made: dict[object, p.Shape] = {}
@@ -159,7 +186,7 @@ class _Shapes:
     def _make(self, role: p.Role, npus: tuple[int, ...], env: tuple[str, ...], labels: tuple[str, ...]) -> p.Shape:
         npu_devices = tuple(self.accelerator.device.format(npu=npu) for npu in npus)
         nodes = len(self.cluster.nodes)
-        unset = tuple((name, why) for name, why in _DEFAULTS.items() if name not in env)
+        unset = tuple((name, why) for name, (_, why) in self.defaults.items() if name not in env)
         variables = _COMPUTED + unset + tuple((name, _GIVEN) for name in env)
         return p.Shape(
             role=role,
@@ -192,11 +219,27 @@ _COMPUTED = (
     ("HCCL_IF_BASE_PORT", "the first of the 16 ports that HCCL listens on, pinned for the firewall"),
 )
 _OWN = tuple(name for name, _ in _COMPUTED[:6])
-# Set unless the spec sets them.
-_DEFAULTS = {
-    "HCCL_CONNECT_TIMEOUT": "seconds; ranks load for minutes apart, and after 120 HCCL gives up with EI0006",
-    "VLLM_ENGINE_READY_TIMEOUT_S": "seconds; large weights load longer than the 600 that vLLM waits by itself",
-}
+
+
+def _defaults(cluster: Cluster) -> dict[str, tuple[str, str]]:
+    """Variables that are set unless the spec sets them: the value, and why."""
+    defaults = {
+        "HCCL_CONNECT_TIMEOUT": (
+            "1200",
+            "seconds; ranks load for minutes apart, and after 120 HCCL gives up with EI0006",
+        ),
+        "VLLM_ENGINE_READY_TIMEOUT_S": (
+            str(cluster.timeouts.serve_ready),
+            "seconds; large weights load longer than the 600 that vLLM waits by itself",
+        ),
+    }
+    if cluster.serve.args.get("enable-expert-parallel") is True and len(cluster.nodes) > 1:
+        # 609 MB were needed where 200 were set: https://github.com/vllm-project/vllm-ascend/issues/5287
+        why = "MB; experts that span nodes need more than HCCL's own 200"
+        defaults["HCCL_BUFFSIZE"] = ("1024", why)
+    return defaults
+
+
 _GIVEN = "from the spec"
 
 
@@ -223,7 +266,7 @@ class _Draft(NamedTuple):
     npu_addresses: tuple[str, ...]
 
 
-def _draft(node: Node, cluster: Cluster, shape: p.Shape) -> _Draft:
+def _draft(node: Node, cluster: Cluster, shape: p.Shape, defaults: Mapping[str, tuple[str, str]]) -> _Draft:
     interface = said.interface_of(node, cluster) or ""
     env = said.env_of(node, cluster)
     computed = (
@@ -236,11 +279,7 @@ def _draft(node: Node, cluster: Cluster, shape: p.Shape) -> _Draft:
         "1",
         str(cluster.ports.hccl_base),
     )
-    defaults = {
-        "HCCL_CONNECT_TIMEOUT": "1200",
-        "VLLM_ENGINE_READY_TIMEOUT_S": str(cluster.timeouts.serve_ready),
-    }
-    unset = (value for name, value in defaults.items() if name not in env)
+    unset = (value for name, (value, _) in defaults.items() if name not in env)
     return _Draft(
         node=node,
         shape=shape,
@@ -263,17 +302,21 @@ def _visible(npus: tuple[int, ...], *, privileged: bool) -> str:
 def _peers(drafts: list[_Draft]) -> list[tuple[p.Peer, ...]]:
     """For each node, the nodes that it pings: all others of a small cluster, the next few of a large one."""
     count = len(drafts)
-    every = [
-        p.Peer(each.node.name, each.shape.npus, each.npu_addresses) if each.npu_addresses else None for each in drafts
-    ]
     if all(draft.shape.every_pair for draft in drafts):
         steps: Iterable[int] = range(1, count)
     else:
         steps = [step for step in PEERS if step < count]
+    pinged = [_peer(each, pinged=True) for each in drafts]
+    reached = [_peer(each, pinged=False) for each in drafts]
     return [
-        tuple(peer for step in steps if (peer := every[(index + step) % count]) and every[index])
-        for index in range(count)
+        tuple((pinged if draft.npu_addresses else reached)[(index + step) % count] for step in steps)
+        for index, draft in enumerate(drafts)
     ]
+
+
+def _peer(draft: _Draft, *, pinged: bool) -> p.Peer:
+    addresses = draft.npu_addresses if pinged else ()
+    return p.Peer(draft.node.name, draft.node.address, draft.shape.npus if addresses else (), addresses)
 
 
 class _Hashes:
@@ -295,7 +338,7 @@ class _Hashes:
         return _digest((self.shared[id(node.shape)], own))
 
 
-def _finished(draft: _Draft, peers: tuple[p.Peer, ...], cluster: str, hashes: _Hashes) -> p.NodePlan:
+def _finished(draft: _Draft, peers: tuple[p.Peer, ...], head: Node, cluster: str, hashes: _Hashes) -> p.NodePlan:
     ours, given = (cluster, draft.node.name, draft.shape.role), tuple(draft.labels.values())
     node = p.NodePlan(
         shape=draft.shape,
@@ -307,6 +350,7 @@ def _finished(draft: _Draft, peers: tuple[p.Peer, ...], cluster: str, hashes: _H
         label_values=(*ours, "", *given),
         npu_addresses=draft.npu_addresses,
         peers=peers,
+        head=() if head.name in {draft.node.name, *(peer.name for peer in peers)} else (head.name, head.address),
     )
     return replace(node, label_values=(*ours, hashes.of(node), *given))
 

@@ -53,9 +53,13 @@ class Secret(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """Another node whose NPUs this node pings: its name, its NPUs' ids and their addresses."""
+    """Another node that this node verifies its paths to: its name and address, its NPUs' ids and their addresses.
+
+    Without the addresses of its NPUs, or of this node's, there are none to ping and both are empty.
+    """
 
     name: str
+    address: str
     npus: tuple[int, ...]
     addresses: tuple[str, ...]
 
@@ -113,6 +117,11 @@ class Ports:
     hccl_first: int
     hccl_last: int
     serve: int
+
+    @property
+    def peer_words(self) -> tuple[str, ...]:
+        """One port of each kind that any node connects to on any other, as words of a command."""
+        return tuple(str(port) for port in (self.node_manager, self.object_manager, self.worker_first, self.hccl_first))
 
     def listening(self) -> tuple[Port, ...]:
         """Who listens where, in the order of a firewall list."""
@@ -223,7 +232,8 @@ class NodePlan:
         values: One value per `shape.variables`.
         label_values: One value per `shape.label_names`.
         npu_addresses: One per `shape.npus`, in that order.
-        peers: The nodes whose NPUs this node's verification pings.
+        peers: The nodes that this node's verification tries to reach, and whose NPUs it pings.
+        head: Name and address of the head when it is neither this node nor a peer, else nothing.
     """
 
     shape: Shape
@@ -235,6 +245,13 @@ class NodePlan:
     label_values: tuple[str, ...]
     npu_addresses: tuple[str, ...]
     peers: tuple[Peer, ...]
+    head: tuple[str, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[tuple[str, str], ...]:
+        """Name and address of each node to reach: the peers, and the head in any case."""
+        head = ((self.head[0], self.head[1]),) if self.head else ()
+        return (*((peer.name, peer.address) for peer in self.peers), *head)
 
     @property
     def environment(self) -> tuple[Variable, ...]:
@@ -263,12 +280,16 @@ class Serve:
         served_name: The name that a request gives as `model`.
         lines: The command as people read it: `vllm serve MODEL` first, then each flag with its values.
         port: Where the API listens on the head.
+        model_folder: Where the model's files lie on the host; empty for a hub id, or a path below no mount.
+        memory_percent: Part of an NPU's memory that vLLM claims, in percent: `gpu-memory-utilization`.
     """
 
     model: str
     served_name: str
     lines: tuple[tuple[str, ...], ...]
     port: int
+    model_folder: str = ""
+    memory_percent: int = 90
 
     @property
     def command(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from compiler import __version__, quote
 from compiler.bundle import Bundle, File
+from compiler.checks import checks
 from compiler.compose import compose
 from compiler.container import definition
 from compiler.holes import Form, layout, strings, symbolic, through
@@ -52,7 +53,7 @@ def _forms(plan: Plan, node: NodePlan, templates: Environment) -> tuple[tuple[st
     forms = []
     for template in _in_rooms(templates, rooms):
         name = _output(template)
-        text = templates.get_template(template).render(plan=plan, node=open_node)
+        text = templates.get_template(template).render(plan=plan, node=open_node, checks=checks())
         forms.append((name, Form(text), name.endswith(".sh")))
     container = definition(plan.container, plan.timeouts, open_node)
     forms.append(("docker-compose.yaml", Form(compose(container, plan.name, open_node.name)), False))

@@ -9,10 +9,10 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.diagnostics import Diagnostic, error, warning
-from compiler.facts import accelerator, accelerator_names
+from compiler.facts import accelerator, accelerator_names, known_bad
 from compiler.parallelism import illegal, legal_sizes, parallelism
 from compiler.plan import AUTOSCALER_METRICS, DASHBOARD_METRICS, size_bytes
-from compiler.said import env_of, interface_of, npu_addresses_of, npus_of
+from compiler.said import docker_of, env_of, interface_of, npu_addresses_of, npus_of
 from schema.accelerator import Accelerator, Refused
 from schema.cluster import FirstAddress, Sizes, UlimitSpec
 from schema.suggest import did_you_mean
@@ -316,6 +316,29 @@ def _sizes_multiply_out(subject: Subject) -> Iterator[Diagnostic]:
         )
 
 
+def _known_to_fail(subject: Subject) -> Iterator[Diagnostic]:
+    cluster, known = subject
+    if known is None:
+        return
+    written = cluster.serve.parallelism
+    counts = [len(npus_of(node, cluster, known)) for node in cluster.nodes]
+    if isinstance(written, Sizes):
+        pipeline = written.pipeline
+    else:
+        pipeline = parallelism(len(counts), counts[0], written, cluster.model).pipeline
+    release = cluster.image.partition("@")[0].rpartition(":")[2].partition("-")[0]
+    expert_parallel = cluster.serve.args.get("enable-expert-parallel") is True
+    for each in known_bad():
+        if (
+            (not each.releases or release in each.releases)
+            and (not each.expert_parallel or expert_parallel)
+            and (not each.pipeline or pipeline > 1)
+            and (not each.several_nodes or len(counts) > 1)
+        ):
+            path: Path = ("serve", "args", "enable-expert-parallel") if each.expert_parallel else ("image",)
+            yield warning("known-bad", path, f"{each.says}: {each.source}", each.instead, at_key=each.expert_parallel)
+
+
 def _sizes_hint(world: int, cluster: Cluster) -> str:
     legal = legal_sizes(world, cluster.model)
     if not legal:
@@ -583,6 +606,7 @@ RULES = (
     _npu_addresses_are_unique,
     _nodes_are_alike,
     _sizes_multiply_out,
+    _known_to_fail,
     _ports_are_distinct,
     _env_is_ours_to_give,
     _one_path_inside_a_server,
@@ -595,6 +619,24 @@ RULES = (
     _labels_are_not_ours,
 )
 
+
+def _nodes_can_be_reached(subject: Subject) -> Iterator[Diagnostic]:
+    """Only commands that ask nodes need this; a bundle can be copied by hand."""
+    for index, node in enumerate(subject.cluster.nodes):
+        if not docker_of(node, subject.cluster):
+            hint = "under defaults write docker: ssh://root@{address}, or tcp://{address}:2376, or unix:///var/run/docker.sock"
+            yield error("no-docker", ("nodes", index), f"{node.name} does not say how its Docker is reached", hint)
+            return
+
+
+# `discover` writes what these would miss, or find wrong.
+_DISCOVERED = (_interfaces_are_named, _npu_addresses_fit, _npu_addresses_are_unique)
+RULES_FOR = {
+    "render": RULES,
+    "reach": (*RULES, _nodes_can_be_reached),
+    "discover": (*(rule for rule in RULES if rule not in _DISCOVERED), _nodes_can_be_reached),
+}
+
 # These judge a part by itself or two parts against each other: what they find in the sound parts of a spec
 # holds for the whole. The others judge the whole, and would speak of what is missing only because it was faulty.
 RULES_OF_A_PART = tuple(
@@ -606,5 +648,6 @@ RULES_OF_A_PART = tuple(
         _npu_addresses_fit,
         _nodes_are_alike,
         _sizes_multiply_out,
+        _known_to_fail,
     )
 )

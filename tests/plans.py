@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.plan import Container, Mount, NodePlan, Parallelism, Peer, Plan, Ports, Serve, Shape, Timeouts
+from compiler.plan import Container, Mount, NodePlan, Parallelism, Peer, Plan, Ports, Serve, Shape, Timeouts, Ulimit
 from schema.accelerator import Accelerator, Network
 
 MANAGEMENT = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
@@ -13,6 +13,9 @@ DRIVER = (
     "/etc/hccn.conf",
 )
 CACHE = "/mnt/shared/cache"
+IMAGE = "vllm-ascend:v0.11.0"
+MODEL = "Qwen/Qwen3-235B-A22B"
+ULIMITS = (Ulimit("memlock", -1, -1), Ulimit("nofile", 1_048_576, 1_048_576))
 
 A2 = Accelerator(
     name="atlas-a2",
@@ -81,7 +84,10 @@ def shape(accelerator: Accelerator, role: str, *, every_pair: bool = True) -> Sh
 
 
 def two_nodes(accelerator: Accelerator, *, every_pair: bool = True) -> Plan:
-    """A cluster of two nodes with all their NPUs: node-0 is the head, 192.168.10.10, on eth0."""
+    """A cluster of two nodes with all their NPUs: node-0 is the head, 192.168.10.10, on eth0.
+
+    Each node reaches the other on the loopback interface, where nobody listens and the kernel refuses.
+    """
     addresses = tuple(npu_addresses(accelerator, node) for node in range(2))
     ids = tuple(range(accelerator.npus))
     nodes = tuple(
@@ -94,19 +100,19 @@ def two_nodes(accelerator: Accelerator, *, every_pair: bool = True) -> Plan:
             values=(f"192.168.10.{10 + node}",),
             label_values=(),
             npu_addresses=addresses[node],
-            peers=(Peer(f"node-{1 - node}", ids, addresses[1 - node]),),
+            peers=(Peer(f"node-{1 - node}", f"127.0.10.{11 - node}", ids, addresses[1 - node]),),
         )
         for node, role in enumerate(("head", "worker"))
     )
     return Plan(
         name="qwen3",
         accelerator=accelerator,
-        container=Container("qwen3", "vllm-ascend:v0.11.0", "16g", init=True, privileged=False, ulimits=()),
+        container=Container("qwen3", IMAGE, "16g", init=True, privileged=False, ulimits=ULIMITS),
         cache=CACHE,
         ports=PORTS,
         timeouts=Timeouts(ray_start=120, ray_join=600, serve_ready=3600, stop=60),
         parallelism=Parallelism(accelerator.npus, 2, "one stage for each node"),
-        serve=Serve("Qwen/Qwen3-235B-A22B", "qwen", (("vllm", "serve", "Qwen/Qwen3-235B-A22B"),), 8000),
+        serve=Serve(MODEL, "qwen", (("vllm", "serve", MODEL),), 8000),
         nodes=nodes,
         spec_digest="0" * 64,
     )

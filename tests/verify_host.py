@@ -1,7 +1,7 @@
 """A host for verify.sh to run on: its files below a folder, its tools in another, its NPUs emulated.
 
-Everything that verify.sh runs is real but hccn_tool and npu-smi (`tests/emulator`), docker and ip, which
-say what a test wants them to; PATH holds these and coreutils alone.
+Everything that verify.sh runs is real but hccn_tool and npu-smi (`tests/emulator`), docker, ip and getent,
+which say what a test wants them to, and how full a file system is. PATH holds these and coreutils alone.
 """
 
 from __future__ import annotations
@@ -15,14 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import jinja2
-from plans import npu_addresses
+from plans import MODEL, npu_addresses
+
+from compiler.checks import checks
 
 if TYPE_CHECKING:
     from compiler.plan import Plan
 
 HERE = Path(__file__).parent
 TEMPLATES = HERE.parent / "templates"
-COREUTILS = ("bash", "env", "timeout", "sleep", "mktemp", "rm", "stat", "uname", "cat")
+COREUTILS = (
+    "bash", "cat", "date", "env", "ls", "mktemp", "readlink", "rm", "sha256sum", "sleep", "sort", "stat", "timeout",
+    "tr", "uname",
+)  # fmt: skip
 EMULATORS_OWN = ("grep", "flock")
 FIB_TRIE = """Main:
   +-- 0.0.0.0/0 3 0 5
@@ -41,6 +46,11 @@ eth0\t00000000\t010AA8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
 {interface}\t000AA8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
 """
 TCP = "  sl  local_address rem_address   st\n"
+SHARDS = {"model-00001-of-00002.safetensors": 3000, "model-00002-of-00002.safetensors": 1000}
+REVISION = "9216db5781bf21249d130ec9da846c4624c16137"
+DIGEST = "sha256:" + "3f" * 32
+# Free and all blocks of every file system: 50 of 100 GiB.
+HALF_FULL = "4096 26214400 13107200 nfs"
 
 
 class Outcome(NamedTuple):
@@ -73,13 +83,49 @@ def render_verify(plan: Plan, node: int = 0) -> str:
     environment.filters["sh"] = shlex.quote
     environment.filters["words"] = shlex.join
     template = environment.get_template("node/verify.sh.j2")
-    return template.render(plan=plan, node=plan.nodes[node])
+    return template.render(plan=plan, node=plan.nodes[node], checks=checks())
+
+
+def real(tool: str) -> str:
+    """Where the tool of this machine is."""
+    found = shutil.which(tool)
+    assert found, f"this test needs {tool}"
+    return found
+
+
+def lay_out_model(folder: Path) -> None:
+    """A small model in two shards, with their index."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"architectures": ["Qwen3MoeForCausalLM"]}')
+    for name, size in SHARDS.items():
+        (folder / name).write_bytes(b"\0" * size)
+    names = {f"model.layers.{number}.mlp.weight": name for number, name in enumerate(sorted(SHARDS) * 2)}
+    index = {"metadata": {"total_size": sum(SHARDS.values()) - 200}, "weight_map": names}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+
+
+def lay_out_hub(hub: Path) -> None:
+    """The same, as Hugging Face lays it out: a snapshot is links to blobs."""
+    model = hub / f"models--{MODEL.replace('/', '--')}"
+    lay_out_model(model / "blobs")
+    snapshot = model / "snapshots" / REVISION
+    snapshot.mkdir(parents=True)
+    for blob in (model / "blobs").iterdir():
+        (snapshot / blob.name).symlink_to(f"../../blobs/{blob.name}")
+    (model / "refs").mkdir()
+    (model / "refs/main").write_text(REVISION)
 
 
 class Host:
-    """Node-0 of a plan, healthy until a test changes `root`, `state` or a tool."""
+    """A node of a plan, healthy until a test changes `root`, `state`, a tool, or what is below.
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    Attributes:
+        docker: What `docker version`, `docker image` and so on do, in bash; no docker is there without any.
+        containers: A line each, as `docker inspect` prints the script's format.
+        file_system: What `stat -f` says of each.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, node: int = 0) -> None:
         """Lays the host's files out below `folder`."""
         self.root = folder / "root"
         self.tools = folder / "tools"
@@ -87,31 +133,43 @@ class Host:
         self.state_file = folder / "state"
         self.state: dict[str, str] = {"npus": str(plan.accelerator.npus)}
         self.environment: dict[str, str] = {}
-        self.script.write_text(render_verify(plan))
-        self._lay_out(plan)
+        self.docker = {
+            "version": "echo 20.10.24",
+            "info": "echo /var/lib/docker",
+            "image": f"echo vllm-ascend@{DIGEST}",
+        }
+        self.containers: list[str] = []
+        self.file_system = HALF_FULL
+        self.script.write_text(render_verify(plan, node))
+        self._lay_out(plan, node)
         self.tools.mkdir()
         for name in COREUTILS + EMULATORS_OWN:
-            found = shutil.which(name)
-            assert found, f"this test needs {name}"
-            (self.tools / name).symlink_to(found)
-        self.tool("getent", 'echo "192.168.10.10 STREAM $2"')
+            (self.tools / name).symlink_to(real(name))
+        self.tool("getent", f'echo "{plan.nodes[node].address} STREAM $2"')
 
-    def _lay_out(self, plan: Plan) -> None:
-        node = plan.nodes[0]
+    def _lay_out(self, plan: Plan, number: int) -> None:
+        node = plan.nodes[number]
         self.write("proc/net/fib_trie", FIB_TRIE.format(address=node.address))
         self.write("proc/net/route", ROUTE.format(interface=node.interface))
         self.write("proc/net/tcp", TCP)
         self.write("proc/net/tcp6", TCP)
-        self.write("proc/meminfo", "MemTotal:       2113929216 kB\nMemFree:  1 kB\n")
+        self.write("proc/meminfo", "MemTotal:       2113929216 kB\nMemFree:  1 kB\nMemAvailable: 1900000000 kB\n")
+        self.write("proc/sys/fs/nr_open", "1048576\n")
+        self.write("proc/sys/kernel/pid_max", "4194304\n")
+        self.write("proc/sys/kernel/threads-max", "16511990\n")
         self.write("proc/sys/net/ipv4/ip_local_reserved_ports", "60000-60015\n")
         self.write("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n")
         self.write(f"sys/class/net/{node.interface}/operstate", "up\n")
         self.write(f"sys/class/net/{node.interface}/flags", "0x1003\n")
         self.write("usr/local/dcmi/libdcmi.so", "")
         self.write("usr/local/Ascend/driver/version.info", "Version=24.1.rc2.2\nascendhal_version=7.35.23\n")
-        addresses = npu_addresses(plan.accelerator, 0)
+        addresses = npu_addresses(plan.accelerator, number)
         self.conf(*(f"address_{npu}={address}" for npu, address in enumerate(addresses)))
+        (self.root / "proc/1/fd").mkdir(parents=True)
+        (self.root / "proc/1/fd/0").symlink_to("/dev/null")
+        (self.root / "var/lib/docker").mkdir(parents=True)
         (self.root / plan.cache[1:]).mkdir(parents=True)
+        lay_out_hub(self.root / plan.cache[1:] / "huggingface/hub")
         (self.root / "dev").mkdir()
         for device in node.shape.devices:
             (self.root / device[1:]).symlink_to("/dev/null")
@@ -138,6 +196,8 @@ class Host:
 
     def run(self, *options: str) -> Outcome:
         """Runs verify.sh; the calls of hccn_tool are counted anew."""
+        self._put_docker()
+        self._put_stat()
         self.state_file.write_text("".join(f"{key}={value}\n" for key, value in self.state.items()))
         self.log.unlink(missing_ok=True)
         done = subprocess.run(
@@ -149,6 +209,22 @@ class Host:
             cwd=os.sep,
         )
         return Outcome(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+    def _put_docker(self) -> None:
+        (self.tools / "docker").unlink(missing_ok=True)
+        named = [(f"{number:064x}", line) for number, line in enumerate(self.containers)]
+        running = [name for name, line in named if line.split()[1] == "true"]
+        listed = {
+            "ps": "".join(f"{'' if name in running else '[[ $* != *--all* ]] || '}echo {name}\n" for name, _ in named),
+            "inspect": "".join(f"[[ $* != *{name}* ]] || echo {shlex.quote(line)}\n" for name, line in named),
+        }
+        if self.docker:
+            cases = "".join(f"{name})\n{script}\n;;\n" for name, script in {**listed, **self.docker}.items())
+            self.tool("docker", f"case $1 in\n{cases}esac")
+
+    def _put_stat(self) -> None:
+        (self.tools / "stat").unlink()
+        self.tool("stat", f'[[ $1 == -f && -e ${{!#}} ]] || exec {real("stat")} "$@"\necho "{self.file_system}"')
 
     @property
     def variables(self) -> dict[str, str]:

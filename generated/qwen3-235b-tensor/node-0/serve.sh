@@ -33,6 +33,7 @@ export RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES=1
 export HCCL_IF_BASE_PORT=60000
 export HCCL_CONNECT_TIMEOUT=1200
 export VLLM_ENGINE_READY_TIMEOUT_S=3600
+export HCCL_BUFFSIZE=1024
 
 # The lock belongs to the open file: vllm inherits it by `exec`, and it ends with vllm, however that ends.
 config=${VLLM_CONFIG_ROOT:-${XDG_CONFIG_HOME:-~/.config}/vllm}
