@@ -27,7 +27,7 @@ $(VENV)/.compiler: pyproject.toml compiler/__init__.py
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.compiler pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test --group lint
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[apply]' --group test --group lint
 	@touch $@
 
 .PHONY: render

@@ -6,17 +6,19 @@ import sys
 from typing import TYPE_CHECKING
 
 from compiler import __version__
+from compiler.say import AT_FAULT, BUG, DONE, INTERRUPTED
+from compiler.say import coloured as _colour
+from compiler.say import say as _say
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from compiler.compile import Compiled
+    from compiler.compile import Compiled, Purpose
     from compiler.plan import Plan
     from compiler.source import Source
     from compiler.survey import Change
 
-DONE, AT_FAULT, USAGE, BUG, INTERRUPTED = 0, 1, 2, 3, 130
 _DEFAULT_SPEC = "cluster.yaml"
 _DEFAULT_OUTPUT = "generated"
 
@@ -91,6 +93,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     render.add_argument("-q", "--quiet", action="store_true", help="say nothing when all is well")
 
+    verify = _command(commands, "verify", _verify, "run each node's verify.sh, and judge across the nodes")
+    _add_spec(verify)
+    verify.add_argument("--only", action="append", default=[], metavar="ID[,ID...]", help="make these checks alone")
+    verify.add_argument("--skip", action="append", default=[], metavar="ID[,ID...]", help="leave these checks out")
+    verify.add_argument("--json", action="store_true", help="print one JSON document with everything that was said")
+    _add_reach(verify, seconds=900)
+
+    discover = _command(
+        commands, "discover", _discover, "ask the nodes for their addresses, and write them into the spec"
+    )
+    _add_spec(discover)
+    discover.add_argument(
+        "--diff", action="store_true", help="write nothing; show what would be; exit 1 if it is anything"
+    )
+    _add_reach(discover, seconds=180)
+
     _command(commands, "schema", _schema, "print the JSON Schema of the spec")
 
     completion = _command(commands, "completion", _completion, "print the completion script of a shell")
@@ -129,6 +147,27 @@ def _add_spec(parser: argparse.ArgumentParser) -> None:
         default="text",
         help="how to tell what was found (default: %(default)s)",
     )
+
+
+def _add_reach(parser: argparse.ArgumentParser, *, seconds: int) -> None:
+    parser.add_argument(
+        "--node", action="append", default=[], metavar="NAME", help="ask this node alone; may be given several times"
+    )  # fmt: skip
+    parser.add_argument(
+        "--parallel", type=_count, default=64, metavar="N", help="how many nodes at a time (default: %(default)s)"
+    )  # fmt: skip
+    parser.add_argument(
+        "--timeout", type=_count, default=seconds, metavar="SECONDS",
+        help="how long one node may take (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -178,6 +217,39 @@ def _render(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _verify(options: argparse.Namespace) -> int:
+    compiled = _compiled(options, "reach")
+    if options.strict and compiled.diagnostics:
+        return AT_FAULT
+    try:
+        from compiler.cli_nodes import verify  # noqa: PLC0415
+
+        return verify(options, compiled)
+    except ModuleNotFoundError as missing:
+        return _without_docker(missing)
+
+
+def _discover(options: argparse.Namespace) -> int:
+    sources, compiled = _compiled_from(options, "discover")
+    if options.strict and compiled.diagnostics:
+        return AT_FAULT
+    try:
+        from compiler.cli_nodes import discover  # noqa: PLC0415
+
+        return discover(options, compiled, sources)
+    except ModuleNotFoundError as missing:
+        return _without_docker(missing)
+
+
+def _without_docker(missing: ModuleNotFoundError) -> int:
+    """Compiling needs no docker-py, so it is not there for everyone."""
+    if missing.name != "docker":
+        raise missing
+    _say("error: reaching nodes needs docker-py, which is not installed")
+    _say("  = hint: pip install 'ascend-cluster-compiler[apply]'; where there is no internet, copy its wheels along")
+    return AT_FAULT
+
+
 def _schema(_: argparse.Namespace) -> int:
     from compiler.jsonschema import schema_text  # noqa: PLC0415
 
@@ -198,14 +270,18 @@ def _completion(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _compiled(options: argparse.Namespace) -> Compiled:
+def _compiled(options: argparse.Namespace, purpose: Purpose = "render") -> Compiled:
     """The compilation of the files that were named, with everything found told."""
+    return _compiled_from(options, purpose)[1]
+
+
+def _compiled_from(options: argparse.Namespace, purpose: Purpose) -> tuple[list[Source], Compiled]:
     from compiler.compile import Compiled, compile_spec  # noqa: PLC0415
 
     sources, unreadable = _read([options.spec, *options.overlay])
-    compiled = Compiled(None, unreadable) if unreadable else compile_spec(sources)  # type: ignore[arg-type]
+    compiled = Compiled(None, unreadable) if unreadable else compile_spec(sources, purpose)  # type: ignore[arg-type]
     _tell(compiled, sources, options.format)
-    return compiled
+    return sources, compiled
 
 
 def _read(names: Sequence[str]) -> tuple[list[Source], tuple[object, ...]]:
@@ -297,18 +373,6 @@ def _word(text: str) -> str:
     import shlex  # noqa: PLC0415
 
     return shlex.quote(text)
-
-
-def _colour(stream: object) -> bool:
-    import os  # noqa: PLC0415
-
-    return (
-        bool(getattr(stream, "isatty", bool)()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _silence_stdout() -> None:

@@ -48,10 +48,12 @@ def rooms(module: Path) -> set[str]:
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: f"{path.parent.name}.{path.stem}")
 def test_imports_keep_to_the_layers(module: Path) -> None:
     names = imported(module)
-    assert not rooms(module) & {"docker", "ray", "rich", "requests"}
+    assert not rooms(module) & {"ray", "rich"}
+    if module.stem != "engine":
+        assert not rooms(module) & {"docker", "requests", "urllib3", "paramiko"}
     if module.parent.name == "schema":
         assert "compiler" not in rooms(module)
-    if module.stem not in ("cli", "__main__"):
+    if module.stem not in ("cli", "cli_nodes", "__main__"):
         assert not {name for name in names if name.startswith(("compiler.cli", "argparse"))}
     if module.stem != "render":
         assert "jinja2" not in rooms(module)
@@ -62,7 +64,7 @@ def test_imports_keep_to_the_layers(module: Path) -> None:
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: f"{path.parent.name}.{path.stem}")
 def test_only_the_command_line_prints_and_only_the_writers_write(module: Path) -> None:
     calls = [node.func for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Call)]
-    if module.stem != "cli":
+    if module.stem not in ("cli", "cli_nodes", "say"):
         assert not {call.id for call in calls if isinstance(call, ast.Name)} & PRINTS
     if module.stem not in WRITERS | {"survey", "manifest"}:
         on_os = {

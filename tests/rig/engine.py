@@ -32,6 +32,7 @@ cp -a /dev/{null,zero,full,random,urandom,tty,fd,stdin,stdout,stderr} /mnt/dev
 mkdir /mnt/dev/{shm,pts,mqueue}
 for npu in davinci{0..7} davinci_manager devmm_svm hisi_hdc; do mknod /mnt/dev/$npu c 1 3; done
 mount --move /mnt/dev /dev
+eval "$PREPARE"
 exec dockerd "$@"
 """
 # No bridge and no firewall rules: containers get the host's network or none.
@@ -90,7 +91,7 @@ class Engine(NamedTuple):
         for folder in ("bin", "dev", "etc", "proc", "sys", "tmp", "root"):
             (root / folder).mkdir(parents=True)
         for name, program in programs.items():
-            found = shutil.which(program, path="/usr/bin:/bin")
+            found = shutil.which(program, path="/usr/bin:/bin:/usr/sbin:/sbin")
             assert found, program
             shutil.copy(found, root / "bin" / name)
             for library in _libraries(found):
@@ -101,7 +102,7 @@ class Engine(NamedTuple):
             (root / "bin" / name).write_text(script, encoding="ascii")
             (root / "bin" / name).chmod(0o755)
         archive = subprocess.run(("tar", "-C", root, "-c", "."), capture_output=True, check=True).stdout
-        self.run("docker", "import", "--change", "ENV PATH=/bin", "-", tag, given=archive)
+        self.run("docker", "import", "--change", "ENV PATH=/bin:/usr/local/bin", "-", tag, given=archive)
         shutil.rmtree(root)
 
 
@@ -112,14 +113,18 @@ def _libraries(program: str) -> list[Path]:
 
 
 @contextmanager
-def engine() -> Iterator[Engine]:
-    """A running engine, gone afterwards with all that it held."""
+def engine(enter: tuple[str, ...] = (), prepare: str = "") -> Iterator[Engine]:
+    """A running engine, gone afterwards with all that it held.
+
+    `enter` is a command that leads to where its host is, `prepare` is bash that adds to its host.
+    """
     folder = Path(tempfile.mkdtemp(prefix="rig-engine-"))
     socket = folder / "socket"
     where = [f"--{name}={folder / name}" for name in ("data-root", "exec-root", "pidfile")]
     with (folder / "log").open("wb") as log:
         daemon = subprocess.Popen(
-            ("unshare", "--mount", "bash", "-c", HOST, "host", *where, *OPTIONS, f"--host=unix://{socket}"),
+            (*enter, "unshare", "--mount", "bash", "-c", HOST, "host", *where, *OPTIONS, f"--host=unix://{socket}"),
+            env={**os.environ, "PREPARE": prepare, "SOCKET": str(socket)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,210 @@
+"""The commands that reach nodes: `verify` and `discover`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING, Self
+
+from compiler.say import AT_FAULT, DONE, USAGE, coloured, say
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from compiler.answer import Answer
+    from compiler.compile import Compiled
+    from compiler.crew import Step
+    from compiler.discover import Facts
+    from compiler.plan import Plan
+    from compiler.source import Source
+
+
+def verify(options: argparse.Namespace, compiled: Compiled) -> int:
+    """Asks every node, judges, and prints the table."""
+    if compiled.plan is None:
+        return AT_FAULT
+    plan = compiled.plan
+    from compiler import board as boards  # noqa: PLC0415 - each command pays for what it uses
+    from compiler.checks import known_names  # noqa: PLC0415
+    from compiler.look import OURS  # noqa: PLC0415
+    from compiler.verify import Options, verify  # noqa: PLC0415
+
+    only, skip = _names(options.only), _names(options.skip)
+    wrong = _unknown("check", [each.partition("[")[0] for each in (*only, *skip)], (*known_names(), *OURS))
+    wrong = wrong or _unknown("node", options.node, [node.name for node in plan.nodes])
+    if wrong:
+        say(wrong)
+        return USAGE
+    asked = Options(only, skip, options.parallel, options.timeout, _answer_seconds(options.timeout))
+    answers: list[Answer] = []
+    with _Progress(len(options.node or plan.nodes), quiet=options.quiet) as progress:
+        for news in verify(plan, _scripts(plan, options.node), asked):
+            progress.show(news.node, news.text)
+            if news.answer:
+                answers.append(news.answer)
+                progress.done(news.node, _how(news.answer))
+    found = boards.board(plan, answers, asked.wants)
+    if options.json:
+        sys.stdout.write(boards.as_json(found))
+    else:
+        width = shutil.get_terminal_size((120, 24)).columns
+        sys.stdout.write(boards.as_text(found, width=width, colour=coloured(sys.stdout)))
+    return DONE if found.passed else AT_FAULT
+
+
+def discover(options: argparse.Namespace, compiled: Compiled, sources: Sequence[Source]) -> int:
+    """Asks every node for its addresses, and writes them into the spec or shows what it would write."""
+    if compiled.plan is None:
+        return AT_FAULT
+    plan = compiled.plan
+    wrong = _unknown("node", options.node, [node.name for node in plan.nodes])
+    if wrong or sources[0].name == "<stdin>":
+        say(wrong or "discover writes into the spec: name its file")
+        return USAGE
+    from compiler.crew import Step  # noqa: PLC0415
+    from compiler.discover import discover  # noqa: PLC0415
+
+    told: list[Facts] = []
+    with _Progress(len(options.node or plan.nodes), quiet=options.quiet) as progress:
+        news: Step | Facts
+        scripts = _scripts(plan, options.node)
+        asking = discover(
+            plan,
+            scripts,
+            parallel=options.parallel,
+            seconds=options.timeout,
+            answer_seconds=_answer_seconds(options.timeout),
+        )
+        for news in asking:
+            if isinstance(news, Step):
+                progress.show(news.node, news.text)
+            else:
+                told.append(news)
+                progress.done(news.node, news.fault or f"{len(news.npu_addresses)} addresses")
+    return _written(options, plan, sources, told)
+
+
+def _written(options: argparse.Namespace, plan: Plan, sources: Sequence[Source], told: Sequence[Facts]) -> int:
+    from compiler.amend import Found, amend  # noqa: PLC0415
+    from compiler.diff import unified  # noqa: PLC0415
+    from compiler.newfile import rewrite  # noqa: PLC0415
+    from compiler.places import locate  # noqa: PLC0415
+    from compiler.refusal import WriteRefused  # noqa: PLC0415
+    from compiler.report import as_text  # noqa: PLC0415
+    from compiler.survey import Change  # noqa: PLC0415
+
+    interfaces = {node.name: node.interface for node in plan.nodes}
+    sound = [facts for facts in told if not facts.fault]
+    amended = amend(
+        sources[0],
+        {
+            facts.node: Found(None if interfaces[facts.node] else facts.interface or None, facts.npu_addresses)
+            for facts in sound
+        },
+    )
+    for facts in told:
+        if facts.fault:
+            say(f"{facts.node}: {facts.fault}\n  = hint: {facts.to_do}")
+    if amended.refused:
+        located = locate(amended.refused, sources, ())
+        sys.stderr.write(as_text(located, sources, colour=coloured(sys.stderr)))
+    bad = bool(amended.refused) or len(sound) < len(told)
+    before, after = sources[0].content, amended.text
+    if before == after:
+        if not bad and not options.quiet:
+            print(f"{options.spec}: every node is as it says")
+        return AT_FAULT if bad else DONE
+    if options.diff:
+        folder, name = os.path.split(options.spec)
+        change = Change(name, "changed", before, after)
+        sys.stdout.write(unified([change], folder or ".", colour=coloured(sys.stdout)))
+        return AT_FAULT
+    try:
+        rewrite(options.spec, before, after)
+    except WriteRefused as refused:
+        say(f"error: {refused.message}")
+        return AT_FAULT
+    if not options.quiet:
+        print(f"{options.spec}: written, {len(sound)} nodes. Next: compiler check {options.spec}")
+    return AT_FAULT if bad else DONE
+
+
+def _scripts(plan: Plan, names: Iterable[str]) -> Mapping[str, bytes]:
+    """verify.sh of each named node, or of all."""
+    from compiler.render import render  # noqa: PLC0415
+
+    wanted = set(names) or {node.name for node in plan.nodes}
+    files = ((file.path.partition("/"), file.content) for file in render(plan).files)
+    return {node: content for (node, _, name), content in files if name == "verify.sh" and node in wanted}
+
+
+def _answer_seconds(node: int) -> int:
+    """What one answer of an engine may take, of what the node may take: a silent engine is told from a slow script."""
+    return min(20, max(1, node // 2))
+
+
+def _names(given: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for each in given for name in each.split(",") if name)
+
+
+def _unknown(kind: str, names: Iterable[str], known: Sequence[str]) -> str:
+    from schema.suggest import did_you_mean  # noqa: PLC0415
+
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            return f"there is no {kind} {name}" + (f": {hint}" if hint else "")
+    return ""
+
+
+def _how(answer: Answer) -> str:
+    if answer.fault:
+        return answer.fault
+    counts = {
+        status: sum(check.status == status for check in answer.checks) for status in ("ok", "warn", "FAIL", "skip")
+    }
+    return f"{', '.join(f'{count} {status}' for status, count in counts.items() if count)} in {answer.seconds:.0f} s"
+
+
+class _Progress:
+    """Says on stderr how far the nodes are: one line that changes, or for a log a line as each ends."""
+
+    def __init__(self, nodes: int, *, quiet: bool) -> None:
+        self.nodes = nodes
+        self.ended = 0
+        self.quiet = quiet
+        self.live = sys.stderr.isatty() and not quiet
+        self.began = time.monotonic()
+        self.shown = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wipe()
+
+    def show(self, node: str, text: str) -> None:
+        """What a node does now; at most ten times a second."""
+        now = time.monotonic()
+        if not self.live or now - self.shown < 0.1:  # noqa: PLR2004
+            return
+        self.shown = now
+        width = shutil.get_terminal_size((80, 24)).columns - 1
+        line = f"{self.ended} of {self.nodes} nodes done, {now - self.began:.0f} s   {node}: {text}"
+        sys.stderr.write(f"\r\x1b[K{line[:width]}")
+        sys.stderr.flush()
+
+    def done(self, node: str, how: str) -> None:
+        """A node has ended."""
+        self.ended += 1
+        self._wipe()
+        if not self.quiet:
+            say(f"[{self.ended}/{self.nodes}] {node}: {how}")
+
+    def _wipe(self) -> None:
+        if self.live:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

@@ -1,0 +1,53 @@
+"""A container that is a guest on a node's host for a while: a node's verify.sh runs in it as if on the host.
+
+It has the node's planned devices and mounts, so that Docker itself says whether it can give them, and
+the host's own root, read-only, at `/host`. The script runs there by `chroot`: it is the host's bash,
+hccn_tool and libraries that answer. Only the cache can be written, for the check that it can be. The
+container is removed at the end, and ends by itself should we be cut off.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compiler.engine import SCRIPT, Inside, Outcome, Wanted, one_line
+from compiler.plan import Mount
+from compiler.rules import LABEL_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from compiler.plan import NodePlan, Plan
+
+HOST = "/host"
+ROLE = "verify"
+# Open the script where it is, enter the host's root, and run it there by its descriptor.
+_ENTER = ("bash", "-c", f'exec 3<{SCRIPT} && exec chroot {HOST} bash /proc/self/fd/3 "$@"', "verify.sh")
+
+
+def guest(plan: Plan, node: NodePlan, script: bytes, word: str, seconds: int) -> Wanted:
+    """The container for one node; `word` sets it apart from those of other runs."""
+    return Wanted(
+        name=f"{plan.container.name}-{ROLE}-{word}",
+        image=plan.container.image,
+        seconds=seconds,
+        labels={f"{LABEL_PREFIX}name": plan.name, f"{LABEL_PREFIX}node": node.name, f"{LABEL_PREFIX}role": ROLE},
+        devices=node.shape.devices,
+        mounts=(
+            *node.shape.mounts,
+            Mount("/", HOST, read_only=True),
+            Mount(plan.cache, f"{HOST}{plan.cache}", read_only=False),
+        ),
+        memory=(f"{HOST}/tmp",),  # noqa: S108 - bash keeps its here-documents there
+        privileged=plan.container.privileged,
+        script=script,
+    )
+
+
+def run_script(inside: Inside, words: Sequence[str], tell: Callable[[str], None]) -> Outcome:
+    """Runs the script with these options; each line of its stderr is told.
+
+    Raises:
+        EngineFault: The engine did not do it.
+    """
+    return inside.run((*_ENTER, *words), lambda line: tell(one_line(line, 80)))
