@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Mapping, Sequence
 
+    from compiler.amend import Amended
     from compiler.answer import Answer
     from compiler.compile import Compiled
     from compiler.crew import Step
@@ -88,48 +89,83 @@ def discover(options: argparse.Namespace, compiled: Compiled, sources: Sequence[
 
 
 def _written(options: argparse.Namespace, plan: Plan, sources: Sequence[Source], told: Sequence[Facts]) -> int:
-    from compiler.amend import Found, amend  # noqa: PLC0415
-    from compiler.diff import unified  # noqa: PLC0415
+    """Writes what the nodes said, or shows it; says what could not be asked or written."""
     from compiler.newfile import rewrite  # noqa: PLC0415
-    from compiler.places import locate  # noqa: PLC0415
     from compiler.refusal import WriteRefused  # noqa: PLC0415
-    from compiler.report import as_text  # noqa: PLC0415
-    from compiler.survey import Change  # noqa: PLC0415
 
-    interfaces = {node.name: node.interface for node in plan.nodes}
     sound = [facts for facts in told if not facts.fault]
-    amended = amend(
-        sources[0],
-        {
-            facts.node: Found(None if interfaces[facts.node] else facts.interface or None, facts.npu_addresses)
-            for facts in sound
-        },
-    )
-    for facts in told:
-        if facts.fault:
-            say(f"{facts.node}: {facts.fault}\n  = hint: {facts.to_do}")
-    if amended.refused:
-        located = locate(amended.refused, sources, ())
-        sys.stderr.write(as_text(located, sources, colour=coloured(sys.stderr)))
-    bad = bool(amended.refused) or len(sound) < len(told)
+    amended = _amended(plan, sources[0], sound)
+    whole = _all_told(sources, amended, told)
     before, after = sources[0].content, amended.text
     if before == after:
-        if not bad and not options.quiet:
+        if whole and not options.quiet:
             print(f"{options.spec}: every node is as it says")
-        return AT_FAULT if bad else DONE
+        return DONE if whole else AT_FAULT
     if options.diff:
-        folder, name = os.path.split(options.spec)
-        change = Change(name, "changed", before, after)
-        sys.stdout.write(unified([change], folder or ".", colour=coloured(sys.stdout)))
-        return AT_FAULT
+        return _shown(options.spec, before, after)
     try:
         rewrite(options.spec, before, after)
     except WriteRefused as refused:
         say(f"error: {refused.message}")
         return AT_FAULT
     if not options.quiet:
-        print(f"{options.spec}: written, {len(sound)} nodes. Next: compiler check {options.spec}")
-    return AT_FAULT if bad else DONE
+        print(f"{options.spec}: written. Next: compiler check {options.spec}")
+    return DONE if whole else AT_FAULT
+
+
+def _amended(plan: Plan, source: Source, sound: Sequence[Facts]) -> Amended:
+    """The spec with what it does not say yet, its overlays included."""
+    from compiler.amend import Found, amend  # noqa: PLC0415
+
+    nodes = {node.name: node for node in plan.nodes}
+
+    def news(facts: Facts) -> Found:
+        node = nodes[facts.node]
+        addresses = None if node.npu_addresses == facts.npu_addresses else facts.npu_addresses
+        return Found(None if node.interface else facts.interface or None, addresses)
+
+    return amend(source, {facts.node: news(facts) for facts in sound})
+
+
+def _all_told(sources: Sequence[Source], amended: Amended, told: Sequence[Facts]) -> bool:
+    """True when every node was asked and all of it could be written; else says what is missing."""
+    from compiler.places import locate  # noqa: PLC0415
+    from compiler.report import as_text  # noqa: PLC0415
+    from compiler.source import Source  # noqa: PLC0415
+
+    unasked = [facts for facts in told if facts.fault]
+    for facts in unasked:
+        say(f"{facts.node}: {facts.fault}\n  = hint: {facts.to_do}")
+    if amended.refused:
+        located = locate(amended.refused, sources[:1], ())
+        sys.stderr.write(as_text(located, sources, colour=coloured(sys.stderr)))
+    sound = [facts for facts in told if not facts.fault]
+    overruled = _overruled([Source(sources[0].name, amended.text), *sources[1:]], sound)
+    for line in overruled:
+        say(line)
+    return not (unasked or amended.refused or overruled)
+
+
+def _shown(spec: str, before: bytes, after: bytes) -> int:
+    from compiler.diff import unified  # noqa: PLC0415
+    from compiler.survey import Change  # noqa: PLC0415
+
+    folder, name = os.path.split(spec)
+    change = Change(name, "changed", before, after)
+    sys.stdout.write(unified([change], folder or ".", colour=coloured(sys.stdout)))
+    return AT_FAULT
+
+
+def _overruled(sources: Sequence[Source], sound: Sequence[Facts]) -> list[str]:
+    """Nodes for which an overlay says something else than the node itself, whatever the spec says."""
+    from compiler.compile import compile_spec  # noqa: PLC0415
+
+    plan = compile_spec(sources, "discover").plan
+    if plan is None or len(sources) == 1:
+        return []
+    merged = {node.name: node.npu_addresses for node in plan.nodes}
+    wrong = [facts for facts in sound if merged.get(facts.node) not in ((), facts.npu_addresses)]
+    return [f"{facts.node}: an overlay says other NPU addresses than the node: correct them there" for facts in wrong]
 
 
 def _scripts(plan: Plan, names: Iterable[str]) -> Mapping[str, bytes]:

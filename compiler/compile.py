@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from compiler.plan import Plan
     from compiler.remainder import Remainder
     from compiler.source import Source
-    from schema.cluster import Cluster
+    from schema.accelerator import Accelerator
+    from schema.cluster import Cluster, Node
 
 
 # What the plan is for: `reach` needs nodes that can be reached, `discover` not yet what it is going to write.
@@ -65,11 +66,20 @@ def _judged_in_part(rest: Remainder) -> tuple[Diagnostic, ...]:
 def _lowered(cluster: Cluster, purpose: Purpose) -> Plan:
     from compiler.facts import accelerator  # noqa: PLC0415
     from compiler.lower import lower  # noqa: PLC0415
-    from schema.accelerator import Accelerator  # noqa: PLC0415
+    from schema.accelerator import Accelerator as Known  # noqa: PLC0415
 
     known = accelerator(cluster.accelerator)
-    assert isinstance(known, Accelerator)  # noqa: S101 - the rules refuse any other
-    if purpose == "discover":
-        nodes = [node.model_copy(update={"npu_addresses": None}) for node in cluster.nodes]
-        cluster = cluster.model_copy(update={"nodes": nodes})
-    return lower(cluster, known)
+    assert isinstance(known, Known)  # noqa: S101 - the rules refuse any other
+    return lower(_without_misfits(cluster, known) if purpose == "discover" else cluster, known)
+
+
+def _without_misfits(cluster: Cluster, known: Accelerator) -> Cluster:
+    """The cluster without NPU addresses that are too many or too few: a Plan has one for each NPU or none."""
+    from compiler.said import npu_addresses_of, npus_of  # noqa: PLC0415
+
+    def fitting(node: Node) -> Node:
+        npus = len(npus_of(node, cluster, known))
+        fits = len(npu_addresses_of(node, npus)) == npus
+        return node if fits else node.model_copy(update={"npu_addresses": None})
+
+    return cluster.model_copy(update={"nodes": [fitting(node) for node in cluster.nodes]})

@@ -6,6 +6,7 @@ https://docs.ansible.com/ansible/latest/inventory_guide/intro_inventory.html#add
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.diagnostics import Diagnostic, error
@@ -81,9 +82,15 @@ def _collect(value: Tree, path: Path, found: list[_Range]) -> None:
 
 def _values(match: re.Match[str]) -> tuple[str, ...] | range:
     """What a range stands for; a range object while it is only counted would do, but text is what is used."""
-    first, last, first_letter, last_letter, step_text = match.groups()
+    return _listed(*match.groups())
+
+
+@lru_cache(maxsize=256)  # each node of an entry asks for all of them anew
+def _listed(
+    first: str, last: str, first_letter: str | None, last_letter: str | None, step_text: str | None
+) -> tuple[str, ...] | range:
     step = max(1, int(step_text or 1))
-    if first_letter:
+    if first_letter and last_letter:
         return tuple(chr(code) for code in range(ord(first_letter), ord(last_letter) + 1, step))
     numbers = range(int(first), int(last) + 1, step)
     if len(numbers) > MAX_NODES:

@@ -1,1 +1,21 @@
-"""Makes this folder importable for the tests below it, as pytest does for a folder with a conftest."""
+"""What the tests share."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def sockets_left_by_docker_py() -> Iterator[None]:
+    """docker-py leaves the socket of a connection that failed to the collector, which warns: it does so here, unheard."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()

@@ -21,7 +21,7 @@ from compiler.forward import SshFailed, command, forwarded
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = pytest.mark.usefixtures("sockets_left_by_docker_py")
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
 

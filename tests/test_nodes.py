@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from pytest_snapshot.plugin import Snapshot
 
 ROOT = Path(__file__).parent.parent
-# docker-py leaves the socket of a connection that failed to the collector, which warns.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = pytest.mark.usefixtures("sockets_left_by_docker_py")
 
 
 class Cluster:

@@ -26,7 +26,7 @@ from compiler import cli
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.rig, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+pytestmark = [pytest.mark.rig, pytest.mark.usefixtures("sockets_left_by_docker_py")]
 EMULATOR = Path(__file__).parent.parent / "emulator"
 IMAGE = "rig/vllm-ascend:v1"
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
