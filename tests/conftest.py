@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def sockets_left_by_docker_py() -> Iterator[None]:
-    """docker-py leaves the socket of a connection that failed to the collector, which warns: it does so here, unheard."""
+    """docker-py leaves the socket of a failed connection to the collector, which warns: it may here, unheard."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         yield

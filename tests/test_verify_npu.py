@@ -698,6 +698,20 @@ def test_a_pair_that_loses_packets_is_named(a2: Host, lost: str) -> None:
     assert outcome.status == 1
 
 
+def test_a_node_that_answers_no_ping_is_given_up_soon(a2: Host) -> None:
+    a2.state |= {f"loss.{npu}.10.20.1.{10 + peer}": "3" for npu in range(8) for peer in range(8)}
+    outcome = a2.run("--json", "--only", "ping")
+    assert (len(outcome.ids("FAIL")), len(outcome.ids("skip"))) == (8, 56)
+    assert outcome.checks["ping[7>node-1:7]"]["seen"] == "not tried: node-1 answered none of 8 pings before"
+    assert len(a2.log.read_text().splitlines()) == 16
+
+
+def test_one_npu_that_reaches_nobody_is_no_reason_to_give_up(a2: Host) -> None:
+    a2.state |= {f"loss.0.10.20.1.{10 + peer}": "3" for peer in range(7)}
+    outcome = a2.run("--json", "--only", "ping")
+    assert (len(outcome.ids("FAIL")), outcome.ids("skip")) == (7, set())
+
+
 def test_packets_lost_while_the_address_is_resolved_are_forgiven(a2: Host) -> None:
     a2.state["first_loss.2.10.20.1.15"] = "1"
     status, seen = verdict(a2, "ping[2>node-1:5]")

@@ -189,8 +189,9 @@ class Host:
         self.write("etc/hccn.conf", "".join(f"{line}\n" for line in lines))
 
     def tool(self, name: str, script: str) -> None:
-        """Puts a tool on PATH that does `script`."""
+        """Puts a tool on PATH that does `script`; the machine's own, to which a link may be there, stays whole."""
         file = self.tools / name
+        file.unlink(missing_ok=True)
         file.write_text(f"#!/usr/bin/env bash\n{script}\n")
         file.chmod(0o755)
 

@@ -1758,11 +1758,21 @@ judge_ping() {
   [[ $ANSWER =~ $loss ]] && ((BASH_REMATCH[1] > 0 && BASH_REMATCH[1] == BASH_REMATCH[2])) && [[ $VALUE != *plane* ]]
 }
 
+# A node that answers none of so many pings in a row is not pinged any more: each that is lost takes its time.
+readonly PINGS_LOST=8
+declare -A LOST=()
+
 SOURCE[ping]='https://github.com/vllm-project/vllm-ascend/issues/5461'
 check_ping() {
-  local npu=${2%%>*} target=${2#*>} first
+  local npu=${2%%>*} target=${2#*>} node first
+  node=${target%:*}
+  if ((${LOST[$node]:-0} >= PINGS_LOST)); then
+    skip "$1" "not tried: $node answered none of $PINGS_LOST pings before"
+    return
+  fi
   hccn "$npu" "${PING[@]}" "${PEER_ADDRESS[$target]}"
   if judge_ping; then
+    LOST[$node]=0
     ok "$1" "$VALUE"
     return
   fi
@@ -1770,11 +1780,13 @@ check_ping() {
   # The first packets may be lost while addresses are resolved: only what is lost twice is lost.
   hccn "$npu" "${PING[@]}" "${PEER_ADDRESS[$target]}"
   if judge_ping; then
+    LOST[$node]=0
     ok "$1" "$VALUE (the first time: $first)"
-  else
-    fail "$1" "$VALUE" "0% packet loss to ${PEER_ADDRESS[$target]}" \
-      "see link, address and TLS of NPU ${target#*:} on ${target%:*}; then VLAN, MTU and routes between the two"
+    return
   fi
+  ((LOST[$node] += 1))
+  fail "$1" "$VALUE" "0% packet loss to ${PEER_ADDRESS[$target]}" \
+    "see link, address and TLS of NPU ${target#*:} on $node; then VLAN, MTU and routes between the two"
 }
 
 # ---- Which checks there are, and running them --------------------------------------------------------
