@@ -45,6 +45,11 @@ class Board(NamedTuple):
         verdicts = (*self.own, *self.across)
         return not any(each.fault for each in self.answers) and all(each.check.status != "FAIL" for each in verdicts)
 
+    @property
+    def warned(self) -> bool:
+        """True when a check warns."""
+        return any(each.check.status == "warn" for each in (*self.own, *self.across))
+
 
 def board(plan: Plan, answers: Iterable[Answer], wanted: Callable[[str], bool]) -> Board:
     """The answers judged, in the plan's order; of what comparing nodes finds, the ids that are `wanted`."""

@@ -218,6 +218,8 @@ def _render(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    if options.json:
+        options.format = "text"  # on stderr: stdout is for the one document
     compiled = _compiled(options, "reach")
     if options.strict and compiled.diagnostics:
         return AT_FAULT

@@ -240,10 +240,10 @@ def _clocks_agree(_: Plan, answers: Sequence[Answer]) -> Iterator[Verdict]:
     off = [(ahead - middle, answer) for ahead, answer in told]
     found = Check("clock[nodes]", "ok", "", by_hand="date -u, on each node at once", source=_CLOCK_SOURCE)
     wrong = [(by, answer) for by, answer in off if abs(by) - answer.uncertainty > CLOCK_WARN]
-    if not wrong:
-        widest = max(abs(by) for by, _ in off)
-        nodes = _in_order((answer.node for _, answer in off), answers)
-        yield Verdict(found._replace(seen=f"within {max(widest, 0.1):.1f} s of each other"), nodes, across=True)
+    fine = [(by, answer) for by, answer in off if (by, answer) not in wrong]
+    widest = max(abs(by) for by, _ in fine)
+    nodes = _in_order((answer.node for _, answer in fine), answers)
+    yield Verdict(found._replace(seen=f"within {max(widest, 0.1):.1f} s of each other"), nodes, across=True)
     for by, answer in wrong:
         check = found._replace(
             status="FAIL" if abs(by) > CLOCK_FAIL else "warn",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -204,8 +205,9 @@ class _Run:
         threads = [threading.Thread(target=self._clean, args=(name,), daemon=True) for name in tuple(self.open)]
         for thread in threads:
             thread.start()
+        deadline = time.monotonic() + CLEAN_SECONDS
         for thread in threads:
-            thread.join(CLEAN_SECONDS)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _clean(self, name: str) -> None:
         inside = self.inside.get(name)

@@ -474,6 +474,23 @@ def test_the_accelerator_recipe_adds_one(copied: Path) -> None:
     assert "/dev/davinci4:" not in compose
 
 
+def test_the_check_recipe_adds_one(copied: Path) -> None:
+    [recipe] = [block for block in blocks(CONTRIBUTING) if block.info == ("bash", "check")]
+    [line] = re.findall(r"`(IDS\+=\(\w+\))`", CONTRIBUTING.read_text(encoding="utf-8"))
+    host, main = (copied / "templates" / "verify" / f"{part}.sh" for part in ("host", "main"))
+    host.write_text(f"{host.read_text(encoding='utf-8')}\n{recipe.text}", encoding="utf-8")
+    first = "  IDS+=(interface"
+    assert main.read_text(encoding="utf-8").count(first) == 1
+    main.write_text(main.read_text(encoding="utf-8").replace(first, f"  {line}\n{first}"), encoding="utf-8")
+    (copied / "spec.yaml").write_text(base_spec(), encoding="utf-8")
+    assert run_copy(copied, "render", "spec.yaml", "-o", "out").returncode == 0
+    script = copied / "out" / "qwen3-235b" / "node-0" / "verify.sh"
+    listed = subprocess.run(("bash", script, "--list"), capture_output=True, text=True, check=True).stdout
+    assert "swappiness" in listed.split()
+    clean = subprocess.run(("bash", "-n", script), capture_output=True, text=True, check=True)
+    assert clean.stderr == ""
+
+
 def test_the_output_recipe_adds_a_file_to_every_node(copied: Path) -> None:
     text = CONTRIBUTING.read_text(encoding="utf-8")
     name = re.findall(r"`templates/node/([^`/]+)\.j2`", text)[0]

@@ -496,6 +496,21 @@ def test_only_and_skip_reach_the_script_and_our_own_checks(nodes: Cluster) -> No
     assert across(document, "ok").keys() == {"ray[nodes]"}
 
 
+def test_strict_lets_warnings_fail(nodes: Cluster) -> None:
+    nodes.nodes[2].engine.ahead = 20
+    assert nodes.verify()[0] == 0
+    assert nodes.verify("--strict")[0] == 1
+
+
+def test_json_is_one_document_whatever_is_told_of_the_spec(nodes: Cluster) -> None:
+    text = nodes.file.read_text().replace(IMAGE, "vllm-ascend:latest")
+    nodes.file.write_text(text)
+    code, out, err = nodes.verify("--json", "--format", "json")
+    assert code == 1
+    assert json.loads(out)["cluster"] == "emulated"
+    assert "[image-not-pinned]" in err
+
+
 def test_one_node_alone(nodes: Cluster) -> None:
     document = nodes.judged("--node", "node-2")
     assert [node["name"] for node in document["nodes"]] == ["node-2"]
