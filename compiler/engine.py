@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import socket
 import struct
 import tarfile
 import time
@@ -307,6 +308,8 @@ def connected(url: str, seconds: float) -> Iterator[Engine]:
         try:
             if url.startswith("ssh://"):
                 way = stack.enter_context(forwarded(url, seconds))
+            elif url.startswith("unix://"):
+                _knock(url.removeprefix("unix://"), seconds)
             client = docker.DockerClient(
                 base_url=way.url if way else url,
                 timeout=ceil(seconds),
@@ -324,6 +327,13 @@ def connected(url: str, seconds: float) -> Iterator[Engine]:
         except _FAILURES as error:
             raise _fault("connect", error, way.said() if way else "", url) from error
         yield Engine(client, way)
+
+
+def _knock(path: str, seconds: float) -> None:
+    """Raises what the system says of a socket where nobody is: docker-py would leave its own to the collector."""
+    with socket.socket(socket.AF_UNIX) as knock:
+        knock.settimeout(seconds)
+        knock.connect(path)
 
 
 def _tls() -> docker.tls.TLSConfig | bool:
