@@ -207,6 +207,27 @@ def _several_pods(pods: Mapping[str, Sequence[str]], answers: Sequence[Answer]) 
             yield Verdict(check, _in_order(nodes, answers), across=True)
 
 
+# ---- Ways between the hosts ----------------------------------------------------------------------------
+
+
+def _ways_are_open(_: Plan, answers: Sequence[Answer]) -> Iterator[Verdict]:
+    """A node that another finds silent, though it answered us: it is up, and the way is blocked."""
+    up = {answer.node for answer in answers if answer.checks}
+    silent: dict[str, list[tuple[str, Check]]] = defaultdict(list)
+    for answer in answers:
+        for check in answer.named("reach"):
+            if check.status == "warn" and check.subject in up:
+                silent[check.subject].append((answer.node, check))
+    for node, pairs in silent.items():
+        check = pairs[0][1]._replace(
+            id="reach[nodes]",
+            status="FAIL",
+            seen=f"{node} is up, and silent to these: {pairs[0][1].seen}",
+            next="let both firewalls pass the ports of the bundle's README; look at the route: ip route get ADDRESS",
+        )
+        yield Verdict(check, _in_order((name for name, _ in pairs), answers), across=True)
+
+
 # ---- Storage, clocks, versions -------------------------------------------------------------------------
 
 _CACHE_SOURCE = "https://docs.vllm.ai/en/latest/serving/parallelism_scaling.html"
@@ -282,4 +303,4 @@ def _driver_fits_image(_: Plan, answers: Sequence[Answer]) -> Iterator[Verdict]:
         yield Verdict(check, _in_order(nodes, answers), across=True)
 
 
-RULES = (_alike, _addresses_are_unique, _super_pod, _cache_is_shared, _clocks_agree, _driver_fits_image)
+RULES = (_alike, _addresses_are_unique, _super_pod, _ways_are_open, _cache_is_shared, _clocks_agree, _driver_fits_image)

@@ -234,6 +234,15 @@ def test_a_super_pod_that_does_not_fit(nodes: Cluster, change: dict[str, int], c
     assert across(nodes.judged(), "FAIL", "warn") == {check: who}
 
 
+def test_a_node_that_is_up_and_silent_to_others(nodes: Cluster) -> None:
+    silent = {"status": "warn", "seen": "192.168.0.3 is silent", "expected": "an answer", "next": "see"}
+    for node in nodes.nodes[:2]:
+        node.said["reach[node-2]"] = dict(silent)
+    assert across(nodes.judged(), "FAIL") == {"reach[nodes]": ["node-0", "node-1"]}
+    stopped(nodes.nodes[2])
+    assert across(nodes.judged(), "FAIL") == {}
+
+
 @pytest.mark.parametrize(("ahead", "status"), [(0.5, "ok"), (20, "warn"), (-20, "warn"), (500, "FAIL")])
 def test_a_clock_that_is_off(nodes: Cluster, ahead: float, status: str) -> None:
     nodes.nodes[2].engine.ahead = ahead

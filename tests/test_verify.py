@@ -114,6 +114,46 @@ def test_skip_some(a2: Host) -> None:
     assert left == {f"link[{npu}]" for npu in range(8) if npu != 3}
 
 
+def test_facts_are_what_the_node_itself_says(a2: Host) -> None:
+    a2.state |= {"ip.2": "10.99.0.2", "ip.3": "none"}
+    facts = json.loads(a2.run("--facts").out)
+    addresses = [f"10.20.0.{10 + npu}" for npu in range(8)]
+    addresses[2:4] = ["10.99.0.2", ""]
+    assert facts == {
+        "format_version": 1,
+        "node": "node-0",
+        "cluster": "qwen3",
+        "interface": "eth0",
+        "npu_addresses": addresses,
+    }
+
+
+def test_progress_is_a_line_for_each_check(a2: Host) -> None:
+    outcome = a2.run("--json", "--progress", "--only", "link")
+    said = [line for line in outcome.err.splitlines() if "/" in line]
+    assert said == [f"{number}/8 link[{number - 1}]" for number in range(1, 9)]
+    assert len(outcome.checks) == 8
+
+
+def test_after_its_time_no_further_check_is_started_and_it_fails(a2: Host) -> None:
+    a2.state["delay"] = "0.6"
+    outcome = a2.run("--json", "--seconds", "1", "--only", "link,gateway")
+    assert outcome.ids("FAIL") == {"time"}
+    assert outcome.checks["time"]["seen"].endswith("of 16 checks were made in 1 s")
+    assert 1 < len(outcome.checks) < 5
+    assert outcome.status == 1
+
+
+def test_what_this_clusters_own_container_holds_is_no_fault(a2: Host) -> None:
+    a2.write("proc/net/tcp", "sl\n   0: 00000000:1F40 00000000:0000 0A\n")
+    a2.docker = {}
+    assert a2.run("--json", "--only", "port,hbm").ids("FAIL") == {"port[8000]"}
+    assert a2.run("--json", "--only", "port,hbm", "--running").ids("skip") == {
+        "port[8000]",
+        *(f"hbm[{npu}]" for npu in range(8)),
+    }
+
+
 @pytest.mark.parametrize("form", [["-h"], ["--help"]])
 def test_help(a2: Host, form: list[str]) -> None:
     outcome = a2.run(*form)
@@ -123,7 +163,16 @@ def test_help(a2: Host, form: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "form",
-    [["--nope"], ["extra"], ["--only"], ["--only", ""], ["--only", "links"], ["--skip", "link[99]"]],
+    [
+        ["--nope"],
+        ["extra"],
+        ["--only"],
+        ["--only", ""],
+        ["--only", "links"],
+        ["--skip", "link[99]"],
+        ["--seconds", "0"],
+        ["--seconds"],
+    ],
 )
 def test_wrong_usage(a2: Host, form: list[str]) -> None:
     outcome = a2.run(*form)

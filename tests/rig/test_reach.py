@@ -270,6 +270,18 @@ def test_a_way_that_is_blocked(rig: Rig, capfd: pytest.CaptureFixture[str]) -> N
     assert bad(document) == {("node-0", "reach[node-1]")}
 
 
+def test_a_node_that_is_up_and_drops_what_comes(rig: Rig, capfd: pytest.CaptureFixture[str]) -> None:
+    name = f"rig{os.getpid()}-1"
+    _ip("-n", name, "route", "add", "blackhole", "10.77.0.1/32")
+    try:
+        document = verified(rig, capfd, "--only", "reach")
+    finally:
+        _ip("-n", name, "route", "del", "blackhole", "10.77.0.1/32")
+    assert bad(document) == {("node-0", "reach[node-1]"), ("node-1", "reach[node-0]"), ("node-0", "reach[nodes]")}
+    (found,) = [each for each in document["across"] if each["id"] == "reach[nodes]"]
+    assert found["seen"].startswith("node-1 is up, and silent to these: 10.77.0.2 is silent: no answer within 3 s")
+
+
 def test_an_engine_that_hangs_and_one_that_lacks_the_image(rig: Rig, capfd: pytest.CaptureFixture[str]) -> None:
     os.kill(rig.engines[1].process, signal.SIGSTOP)
     rig.engines[0].docker("tag", IMAGE, "kept")
