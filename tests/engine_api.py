@@ -51,6 +51,8 @@ class Engine:
         hang: A part of a path; questions with it get no answer for a while.
         cut: A part of a path; the connection is closed instead of an answer to questions with it.
         others: Containers that were there before.
+        asked: Method and path of each question, in their order.
+        over: Set when the engine ends: what hangs waits for it.
     """
 
     socket: Path | ssl.SSLContext
@@ -62,6 +64,7 @@ class Engine:
     cut: str = "\0"
     others: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
     containers: dict[str, dict[str, Any]] = field(default_factory=dict)
     execs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -79,6 +82,7 @@ class Engine:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -127,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if engine.hang in path:
-            time.sleep(30)
+            engine.over.wait(30)
         for method, pattern, answer in ROUTES:
             if method == self.command and (match := re.fullmatch(pattern, path)):
                 answer(self, engine, match, parse_qs(url.query), body)

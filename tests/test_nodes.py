@@ -431,7 +431,8 @@ def test_without_the_head_nobody_looks_for_its_mark(nodes: Cluster) -> None:
 
 
 def test_a_script_that_never_ends_is_given_up_and_its_container_removed(nodes: Cluster) -> None:
-    nodes.nodes[2].before = lambda _: time.sleep(30)
+    over = nodes.nodes[2].engine.over
+    nodes.nodes[2].before = lambda _: over.wait(30) and None
     document = nodes.judged("--timeout", "3")
     assert document["nodes"][2]["fault"].startswith("gave no answer within 3 s; it was at: ")
     assert not document["nodes"][0]["fault"]
@@ -443,7 +444,7 @@ def test_an_interrupt_ends_it_at_once_and_leaves_nothing(nodes: Cluster) -> None
 
     def wait(_: list[str]) -> None:
         started.set()
-        time.sleep(30)
+        nodes.nodes[1].engine.over.wait(30)
 
     nodes.nodes[1].before = wait
     program = [sys.executable, "-m", "compiler", "verify", str(nodes.file), "--skip", "cache"]
