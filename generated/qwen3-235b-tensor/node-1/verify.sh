@@ -439,10 +439,11 @@ done
 wait'
 
 # Nobody listens before Ray starts, so a refusal is what an open way looks like. A firewall that refuses looks the
-# same; one that drops, the usual kind, does not.
+# same; one that drops, the usual kind, does not. Where nothing at all is heard, the node may just be down: only
+# `compiler verify`, which asks that node too, knows better.
 SOURCE[reach]='https://github.com/ray-project/ray/issues/55137'
 check_reach() {
-  local address=${HOST_ADDRESS[$2]} ports=("${REACH_PORTS[@]}") port words reason reasons=() seen=''
+  local address=${HOST_ADDRESS[$2]} ports=("${REACH_PORTS[@]}") port words reason reasons=() seen='' heard=no
   local -A said=() blocked=()
   [[ $2 != "$HEAD" ]] || ports+=("$HEAD_PORT")
   ASKED="timeout $REACH_SECONDS bash -c '</dev/tcp/$address/${ports[0]}'"
@@ -450,6 +451,7 @@ check_reach() {
   while read -r port words; do said[${port:--}]=$words; done <<<"$ANSWER"
   for port in "${ports[@]}"; do
     reason=${said[$port]:-no answer within $REACH_SECONDS s}
+    [[ $reason == 'no answer'* || $reason == 'No route to host' ]] || heard=yes
     [[ $reason != connected && $reason != 'Connection refused' ]] || continue
     [[ -n ${blocked[$reason]:-} ]] || reasons+=("$reason")
     blocked[$reason]+=" $port"
@@ -460,6 +462,11 @@ check_reach() {
     skip "$1" 'this bash cannot connect: it was built without /dev/tcp'
   else
     for reason in "${reasons[@]}"; do seen+="${seen:+; }$reason:${blocked[$reason]}"; done
+    if [[ $heard == no ]]; then
+      warn "$1" "$address is silent: $seen" "$address answers on ${ports[*]}" \
+        'when it is up, run this again; if it is, a firewall drops everything, or the route is wrong'
+      return
+    fi
     fail "$1" "$seen" "$address answers on ${ports[*]}" \
       "is it up, is this its address, and the route right: ip route get $address? Then let firewalls pass these ports"
   fi
