@@ -2,7 +2,9 @@
 # Checks this node before anything starts: its NPUs, their network, and the host. Run it as root on the host.
 #
 # It needs bash 4.2 and coreutils. It changes nothing: tools are only asked, never told, and the one file it
-# makes (in the shared cache, to see that it can be written) is removed at once. `verify.sh -h` says more.
+# makes (in the shared cache, to see that it can be written) is removed at once; only --nonce leaves one there
+# until --forget. First comes what was planned for this node, then the checks, at the end the list of them.
+# `verify.sh -h` says more.
 # shellcheck disable=SC1003,SC1010,SC1097,SC1110,SC1111,SC1112,SC2016,SC2054,SC2088,SC2100,SC2209,SC2329 # values are meant literally, and checks are called by name
 
 # ---- What was planned for this node ------------------------------------------------------------------
@@ -106,6 +108,7 @@ readonly PEERS=(
   node-05:6 10.20.5.16
   node-05:7 10.20.5.17
 )
+
 # ---- From here on this file is the same on every node ------------------------------------------------
 
 set -uf                        # but not -e: what a tool says is judged, and a failed check must not end the run
