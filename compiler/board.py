@@ -241,4 +241,6 @@ def _sum(found: Board, *, colour: bool) -> str:
     asked = sum(not answer.fault for answer in found.answers)
     told = ", ".join(f"{count} {status}" for status, count in reversed(counts.items()) if count)
     verdict = _painted("ok" if found.passed else "FAIL", 0, colour=colour)
-    return f"\n{verdict}: {found.plan.name}: {asked} of {len(found.answers)} nodes answered: {told}\n"
+    return (
+        f"\n{verdict}: {found.plan.name}: {asked} of {len(found.answers)} nodes answered{': ' if told else ''}{told}\n"
+    )

@@ -164,10 +164,11 @@ def _add_reach(parser: argparse.ArgumentParser, *, seconds: int) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    import argparse  # noqa: PLC0415
+
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
 
 
 def _init(options: argparse.Namespace) -> int:

@@ -533,10 +533,15 @@ def test_one_node_alone(nodes: Cluster) -> None:
         (["--only", "lnk"], "there is no check lnk: did you mean link?"),
         (["--skip", "rai"], "there is no check rai: did you mean ray?"),
         (["--node", "node-9"], "there is no node node-9"),
+        (["--timeout", "0"], "argument --timeout: '0' is no whole number of at least 1"),
+        (["--parallel", "many"], "argument --parallel: 'many' is no whole number of at least 1"),
     ],
 )
 def test_a_name_that_there_is_not_is_a_wrong_usage(nodes: Cluster, options: list[str], says: str) -> None:
-    code, out, err = nodes.verify(*options)
+    try:
+        code, out, err = nodes.verify(*options)
+    except SystemExit as ended:  # argparse ends the program by itself
+        code, (out, err) = int(ended.code or 0), nodes.capsys.readouterr()
     assert (code, out) == (2, "")
     assert says in err
     assert nodes.nodes[0].engine.asked == []
