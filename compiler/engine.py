@@ -60,10 +60,9 @@ class EngineFault(Exception):  # noqa: N818 - named for what happened; nothing h
 
 
 class Image(NamedTuple):
-    """An image as an engine has it: its id, and its digest where it came from a registry, else the empty string."""
+    """An image as an engine has it: its id is made of its content."""
 
     id: str
-    digest: str
 
 
 class Holder(NamedTuple):
@@ -144,8 +143,7 @@ class Engine:
                 found = self._api.inspect_image(reference)
             except docker.errors.ImageNotFound:
                 return None
-        digests = found.get("RepoDigests") or ("@",)
-        return Image(str(found["Id"]), str(digests[0]).rpartition("@")[2])
+        return Image(str(found["Id"]))
 
     def containers(self) -> tuple[Holder, ...]:
         """All containers, running or not."""

@@ -41,7 +41,8 @@ def image_check(image: Image | None, plan: Plan) -> Check:
     if image is None:
         to_do = f"docker pull {reference}; where there is no internet, docker save it elsewhere and docker load it here"
         return Check("image", "FAIL", "not there", reference, to_do, by_hand, _INSTALLED)
-    return Check("image", "ok", image.digest or image.id, by_hand=by_hand, source=_INSTALLED)
+    # The id, not the digest: it is the same for an image that was pulled and one that was loaded from a file.
+    return Check("image", "ok", image.id, by_hand=by_hand, source=_INSTALLED)
 
 
 def ours(holder: Holder, plan: Plan) -> bool:

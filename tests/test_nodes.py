@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clusters import IMAGE, Node, cluster, spec
+from clusters import DIGEST, IMAGE, Node, cluster, spec
 
 from compiler import cli
 
@@ -180,6 +180,11 @@ def test_an_image_with_other_versions_is_named(nodes: Cluster, name: str) -> Non
 def test_another_image_of_the_same_name_is_named(nodes: Cluster) -> None:
     nodes.nodes[1].engine.images[IMAGE] = {"Id": "sha256:cd", "RepoDigests": []}
     assert across(nodes.judged(), "FAIL", "warn") == {"image[nodes]": ["node-1"]}
+
+
+def test_an_image_that_was_pulled_is_the_one_that_was_loaded(nodes: Cluster) -> None:
+    nodes.nodes[1].engine.images[IMAGE] = {"Id": DIGEST, "RepoDigests": []}
+    assert across(nodes.judged(), "FAIL", "warn") == {}
 
 
 def test_an_npu_without_certificates_is_like_one_with_tls_off(nodes: Cluster) -> None:

@@ -136,7 +136,7 @@ class Host:
         self.docker = {
             "version": "echo 20.10.24",
             "info": "echo /var/lib/docker",
-            "image": f"echo vllm-ascend@{DIGEST}",
+            "image": f"echo {DIGEST}",
         }
         self.containers: list[str] = []
         self.file_system = HALF_FULL

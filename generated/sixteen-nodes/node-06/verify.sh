@@ -990,13 +990,12 @@ readonly NO_DOCKER='docker does not answer here'
 
 SOURCE[image]='https://docs.vllm.ai/projects/ascend/en/latest/installation.html'
 check_image() {
-  local format='{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}{{.Id}}{{end}}'
   printf -v ASKED 'docker image inspect %q' "$IMAGE"
   ask_docker
   if [[ $DOCKER == no ]]; then
     skip "$1" "$NO_DOCKER"
-  elif bounded docker image inspect --format "$format" "$IMAGE"; then
-    ok "$1" "${ANSWER##*[$'\n'@]}"
+  elif bounded docker image inspect --format '{{.Id}}' "$IMAGE"; then
+    ok "$1" "${ANSWER##*$'\n'}" # the same for an image that was pulled and one that was loaded from a file
   else
     fail "$1" "$ANSWER" "$IMAGE" \
       "docker pull $IMAGE; where there is no internet, docker save it elsewhere and docker load it here"
