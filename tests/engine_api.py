@@ -43,7 +43,7 @@ class Engine:
     """One engine, healthy until a test changes it.
 
     Attributes:
-        socket: Where it listens; TLS settings stand for a free port of this machine.
+        socket: Where it listens; None, or TLS settings, stand for a free port of this machine.
         run: Answers a command that a container runs, by its words and the script that was put into the container.
         images: Reference and inspection of each image.
         missing: Paths of the host that are not there.
@@ -55,7 +55,7 @@ class Engine:
         over: Set when the engine ends: what hangs waits for it.
     """
 
-    socket: Path | ssl.SSLContext
+    socket: Path | ssl.SSLContext | None
     run: Callable[[list[str], str], Answer]
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
@@ -70,7 +70,9 @@ class Engine:
 
     def __post_init__(self) -> None:
         self._server: _OnSocket | _OnPort
-        if isinstance(self.socket, ssl.SSLContext):
+        if self.socket is None:
+            self._server = _OnPort(("127.0.0.1", 0), _Handler)
+        elif isinstance(self.socket, ssl.SSLContext):
             self._server = _OnPort(("127.0.0.1", 0), _Handler)
             self._server.socket = self.socket.wrap_socket(self._server.socket, server_side=True)
         else:

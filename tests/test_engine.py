@@ -92,6 +92,12 @@ def test_tls_is_verified_on_both_sides(case: str, tmp_path: Path, monkeypatch: p
             pass
 
 
+def test_plain_tcp_for_those_who_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DOCKER_TLS_VERIFY", raising=False)
+    with Engine(None, lambda *_: (0, "", "")) as engine, connected(engine.url, 5) as connection:
+        assert connection.version() == "20.10.24"
+
+
 def test_tls_without_its_files_says_which_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
