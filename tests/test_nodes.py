@@ -526,6 +526,12 @@ def test_json_is_one_document_whatever_is_told_of_the_spec(nodes: Cluster) -> No
     assert "[image-not-pinned]" in err
 
 
+def test_that_the_time_did_not_suffice_is_told_whatever_was_asked_for(nodes: Cluster) -> None:
+    nodes.nodes[1].said["time"] = {"status": "FAIL", "seen": "1 of 9 checks were made in 8 s", "expected": "all"}
+    assert own(nodes.judged("--only", "link", "--timeout", "12"), "FAIL") == {("node-1", "time")}
+    assert "--seconds=8" in nodes.nodes[1].commands[-1]
+
+
 def test_one_node_alone(nodes: Cluster) -> None:
     document = nodes.judged("--node", "node-2")
     assert [node["name"] for node in document["nodes"]] == ["node-2"]

@@ -732,6 +732,27 @@ def test_forgetting_what_is_not_there(a2: Host) -> None:
     assert (forgotten.status, "No such file or directory" in forgotten.err) == (2, True)
 
 
+def test_a_mark_that_was_never_taken_away_goes_after_an_hour(a2: Host) -> None:
+    cache = a2.root / CACHE[1:]
+    now = time.time()
+    for name, age in ((".verify-qwen3-0ld", 4000), (".verify-qwen3-new", 3000), (".verify-other-0ld", 9000)):
+        (cache / name).write_text("node-0\n")
+        os.utime(cache / name, (now - age, now - age))
+    victim = cache / "victim"
+    victim.write_text("precious")
+    hostile = cache / ".verify-qwen3-a\n1 victim"
+    hostile.write_text("")
+    os.utime(hostile, (now - 9000, now - 9000))
+    assert verdict(a2, "cache[shared]", "--nonce", "4f2a")[0] == "ok"
+    assert victim.read_text() == "precious"
+    hostile.unlink()
+    assert {file.name for file in cache.glob(".verify-*")} == {
+        ".verify-qwen3-new",
+        ".verify-other-0ld",
+        ".verify-qwen3-4f2a",
+    }
+
+
 def test_only_with_a_nonce_is_the_mark_looked_for(a2: Host) -> None:
     assert b"cache[shared]" not in a2.run("--list").out
     assert b"cache[shared]" in a2.run("--list", "--nonce", "4f2a").out

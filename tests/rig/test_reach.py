@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -404,6 +405,45 @@ def test_a_node_behind_ssh(rig: Rig, tmp_path: Path) -> None:
     finally:
         shutil.rmtree(folder)
     assert nothing_left(rig)
+
+
+def test_killed_its_containers_end_by_themselves(rig: Rig) -> None:
+    before = rig.state(1).read_text()
+    rig.state(1).write_text(f"{before}delay=5\n")
+    program = [sys.executable, "-m", "compiler", "verify", str(rig.spec), "--only", "link", "--timeout", "8"]
+    try:
+        with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            while not rig.engines[1].docker("ps", "--quiet").split():
+                time.sleep(0.1)
+            running.kill()
+    finally:
+        rig.state(1).write_text(before)
+    deadline = time.monotonic() + 20
+    while not nothing_left(rig):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_an_engine_that_is_killed_meanwhile(rig: Rig, capfd: pytest.CaptureFixture[str]) -> None:
+    """The node that loses its engine is named; the other is judged as ever."""
+    before = rig.state(1).read_text()
+    rig.state(1).write_text(f"{before}delay=1\n")
+    stop = threading.Timer(5, os.kill, (rig.engines[1].process, signal.SIGSTOP))
+    stop.start()
+    try:
+        code = cli.main(["verify", str(rig.spec), "--json", "--only", "link,tls", "--timeout", "15"])
+    finally:
+        stop.cancel()
+        os.kill(rig.engines[1].process, signal.SIGCONT)
+        rig.state(1).write_text(before)
+    document = json.loads(capfd.readouterr().out)
+    assert code == 1
+    assert document["nodes"][0]["fault"] == ""
+    assert document["nodes"][1]["fault"]
+    deadline = time.monotonic() + 30
+    while not nothing_left(rig):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 def test_discover_writes_what_the_nodes_say(rig: Rig, capfd: pytest.CaptureFixture[str]) -> None:

@@ -675,9 +675,25 @@ name_mark() {
   printf -v ASKED 'cat %q' "$MARK"
 }
 
+# forget_old_marks: of runs that were killed before they could take theirs away.
+readonly MARK_SECONDS=3600
+readonly LIST_MARKS='cd -- "$1" && exec stat -c "%Y %n" -- ".verify-$2-"*'
+forget_old_marks() {
+  local now time name
+  printf -v now '%(%s)T' -1
+  bounded "$BASH" -c "$LIST_MARKS" marks "$ROOT$CACHE" "$CLUSTER" || return 0
+  while read -r time name; do
+    # A name may hold a line break, and then what looks like another line: only what we would write is removed.
+    [[ $time =~ ^[0-9]+$ && $name =~ ^\.verify-$CLUSTER-[A-Za-z0-9]+$ ]] || continue
+    ((now - time > MARK_SECONDS)) || continue
+    bounded rm -f -- "$ROOT$CACHE/$name"
+  done <<<"$ANSWER"
+}
+
 check_shared_cache() {
   local said
   name_mark
+  [[ $ROLE != head ]] || forget_old_marks
   if [[ $ROLE != head ]]; then
     look_for_mark "$1"
   # -C: what is there already is not written over; it may be ours, from before.
