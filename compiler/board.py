@@ -46,6 +46,13 @@ class Board(NamedTuple):
         return not any(each.fault for each in self.answers) and all(each.check.status != "FAIL" for each in verdicts)
 
     @property
+    def failed(self) -> tuple[str, ...]:
+        """The names of the checks that failed, each once."""
+        verdicts = (*self.across, *self.own)
+        names = (each.check.name for each in verdicts if each.check.status == "FAIL" and each.check.name != "time")
+        return tuple(dict.fromkeys(names))
+
+    @property
     def warned(self) -> bool:
         """True when a check warns."""
         return any(each.check.status == "warn" for each in (*self.own, *self.across))

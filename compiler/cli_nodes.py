@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -53,6 +54,8 @@ def verify(options: argparse.Namespace, compiled: Compiled) -> int:
     else:
         width = shutil.get_terminal_size((120, 24)).columns
         sys.stdout.write(boards.as_text(found, width=width, colour=coloured(sys.stdout)))
+        if found.failed and not options.quiet:
+            say(f"once that is mended: compiler verify {shlex.quote(options.spec)} --only {','.join(found.failed)}")
     return DONE if found.passed and not (options.strict and found.warned) else AT_FAULT
 
 

@@ -532,6 +532,13 @@ def test_that_the_time_did_not_suffice_is_told_whatever_was_asked_for(nodes: Clu
     assert "--seconds=8" in nodes.nodes[1].commands[-1]
 
 
+def test_it_says_how_to_look_at_what_failed_again(nodes: Cluster) -> None:
+    sick(nodes)
+    assert nodes.verify()[2].splitlines()[-1] == f"once that is mended: compiler verify {nodes.file} --only tls,link"
+    document = nodes.judged("--only", "tls,link")
+    assert {check["id"].partition("[")[0] for check in document["nodes"][0]["checks"]} == {"tls", "link"}
+
+
 def test_one_node_alone(nodes: Cluster) -> None:
     document = nodes.judged("--node", "node-2")
     assert [node["name"] for node in document["nodes"]] == ["node-2"]
