@@ -2,8 +2,9 @@
 
 It has the node's planned devices and mounts, so that Docker itself says whether it can give them, and
 the host's own root, read-only, at `/host`. The script runs there by `chroot`: it is the host's bash,
-hccn_tool and libraries that answer. Only the cache can be written, for the check that it can be. The
-container is removed at the end, and ends by itself should we be cut off.
+hccn_tool and libraries that answer. What can be written is the cache, for the check that it can be, and
+where hccn_tool itself keeps its lock and its log. The container is removed at the end, and ends by
+itself should we be cut off.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 HOST = "/host"
 ROLE = "verify"
+# hccn_tool takes a lock for TLS in the first and logs in the second; on a read-only root it would fail:
+# https://github.com/hicann/driver (src/custom/network/common/ascend910B/network_comm.c, get_tls_config_path;
+# src/custom/network/hccn/ascend910B/hccn_tool/log.c)
+_OF_HCCN_TOOL = ("/root", "/var/log")
 # Open the script where it is, enter the host's root, and run it there by its descriptor.
 _ENTER = ("bash", "-c", f'exec 3<{SCRIPT} && exec chroot {HOST} bash /proc/self/fd/3 "$@"', "verify.sh")
 
@@ -36,7 +41,7 @@ def guest(plan: Plan, node: NodePlan, script: bytes, word: str, seconds: int) ->
         mounts=(
             *node.shape.mounts,
             Mount("/", HOST, read_only=True),
-            Mount(plan.cache, f"{HOST}{plan.cache}", read_only=False),
+            *(Mount(folder, f"{HOST}{folder}", read_only=False) for folder in (plan.cache, *_OF_HCCN_TOOL)),
         ),
         memory=(f"{HOST}/tmp",),  # noqa: S108 - bash keeps its here-documents there
         privileged=plan.container.privileged,

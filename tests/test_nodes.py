@@ -113,7 +113,7 @@ def test_the_container_is_what_was_planned_and_the_host_read_only(nodes: Cluster
         *("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc"),
     }
     writable = [mount["Target"] for mount in host["Mounts"] if not mount.get("ReadOnly")]
-    assert sorted(writable) == ["/host/mnt/shared/cache", "/root/.cache"]
+    assert sorted(writable) == ["/host/mnt/shared/cache", "/host/root", "/host/var/log", "/root/.cache"]
     assert {"Source": "/", "Target": "/host"}.items() <= next(m for m in host["Mounts"] if m["Source"] == "/").items()
     assert config["Cmd"] == ["900"]
     assert config["Entrypoint"] == ["sleep"]
