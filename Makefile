@@ -19,15 +19,19 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
-install: $(VENV)/.compiler ## the program, in .venv
+install: $(VENV)/.apply ## the program with what reaches nodes, in .venv
 
 $(VENV)/.compiler: pyproject.toml compiler/__init__.py
 	$(call new-venv,$(VENV))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(VENV)/.tests: $(VENV)/.compiler pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[apply]' --group test --group lint
+$(VENV)/.apply: $(VENV)/.compiler
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[apply]'
+	@touch $@
+
+$(VENV)/.tests: $(VENV)/.apply pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test --group lint
 	@touch $@
 
 .PHONY: render

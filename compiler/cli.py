@@ -249,7 +249,7 @@ def _without_docker(missing: ModuleNotFoundError) -> int:
     if missing.name != "docker":
         raise missing
     _say("error: reaching nodes needs docker-py, which is not installed")
-    _say("  = hint: pip install 'ascend-cluster-compiler[apply]'; where there is no internet, copy its wheels along")
+    _say("  = hint: `make install` in a checkout, else pip install 'ascend-cluster-compiler[apply]'")
     return AT_FAULT
 
 
