@@ -7,8 +7,8 @@ import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.crew import Done, Step, work
-from compiler.engine import EngineFault, connected, one_line
-from compiler.guest import guest, run_script
+from compiler.engine import connected
+from compiler.guest import ended_by, guest, run_script, unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -60,22 +60,19 @@ def _facts(node: NodePlan, ended: Outcome) -> Facts:
         told = json.loads(ended.out)
         interface, addresses = str(told["interface"]), tuple(map(str, told["npu_addresses"]))
     except (ValueError, KeyError, TypeError):
-        said = one_line(ended.err or ended.out) or f"it ended with status {ended.status} and said nothing"
-        raise EngineFault("run verify.sh", said, "run it by hand on that node: bash verify.sh --facts") from None
+        raise unread(ended, " --facts") from None
     silent = [str(npu) for npu, address in zip(node.shape.npus, addresses, strict=False) if not address]
     if silent or len(addresses) != len(node.shape.npus):
         fault = f"NPU {', '.join(silent)} has no address" if silent else f"it named {len(addresses)} NPUs"
-        words = " ".join(("-i", silent[0] if silent else "0"))
-        return Facts(node.name, interface, (), fault, f"give it one, then ask again by hand: hccn_tool {words} -ip -g")
+        first = silent[0] if silent else "0"
+        return Facts(
+            node.name, interface, (), fault, f"give it one, then ask again by hand: hccn_tool -i {first} -ip -g"
+        )
     return Facts(node.name, interface, addresses)
 
 
 def _ended(done: Done[Facts], seconds: int) -> Facts:
     if done.result is not None:
         return done.result
-    if done.error is None:
-        fault = f"gave no answer within {seconds} s; it was at: {done.last or 'connect'}"
-        return Facts(done.node, fault=fault, to_do="see how busy it is; or give it longer: --timeout")
-    if not isinstance(done.error, EngineFault):
-        raise done.error
-    return Facts(done.node, fault=str(done.error), to_do=done.error.to_do)
+    fault, to_do = ended_by(done, seconds)
+    return Facts(done.node, fault=fault, to_do=to_do)

@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from compiler.forward import Forwarded
     from compiler.plan import Mount
 
-# What docker-py lets through: its own, requests' (which are OSErrors, too) and urllib3's. docker-py raises plain
-# ValueErrors for answers that are no JSON or lack what they must have.
-_FAILURES = (docker.errors.DockerException, urllib3.exceptions.HTTPError, OSError, ValueError, KeyError)
+# What an answer leads to that is no JSON, or is not built as an engine's is.
+_ODD_ANSWERS = (ValueError, LookupError, TypeError, AttributeError)
+# What docker-py lets through: its own, requests' (which are OSErrors, too), urllib3's, and those.
+_FAILURES = (docker.errors.DockerException, urllib3.exceptions.HTTPError, OSError, *_ODD_ANSWERS)
 MAX_OUTPUT = 16 << 20  # bytes that are read of one command; verify.sh says a few hundred thousand
 SILENT_SECONDS = 300  # a command that says nothing for so long is given up; verify.sh's slowest check takes 150
 SCRIPT = "/compiler-verify.sh"
@@ -57,12 +58,6 @@ class EngineFault(Exception):  # noqa: N818 - named for what happened; nothing h
         self.step = step
         self.cause = one_line(cause)
         self.to_do = to_do
-
-
-class Image(NamedTuple):
-    """An image as an engine has it: its id is made of its content."""
-
-    id: str
 
 
 class Holder(NamedTuple):
@@ -129,21 +124,20 @@ class Engine:
             before = time.time()
             told = str(self._api.info()["SystemTime"])
             after = time.time()
-        return Clock(_seconds(told) - (before + after) / 2, (after - before) / 2)
+            return Clock(_seconds(told) - (before + after) / 2, (after - before) / 2)
 
     def version(self) -> str:
         """The version of the engine."""
         with self._step("version"):
             return str(self._api.version()["Version"])
 
-    def image(self, reference: str) -> Image | None:
-        """The image, or None where it is not there."""
+    def image_id(self, reference: str) -> str | None:
+        """The image's id, which is made of its content; None where the image is not there."""
         with self._step("inspect the image"):
             try:
-                found = self._api.inspect_image(reference)
+                return str(self._api.inspect_image(reference)["Id"])
             except docker.errors.ImageNotFound:
                 return None
-        return Image(str(found["Id"]))
 
     def containers(self) -> tuple[Holder, ...]:
         """All containers, running or not."""
@@ -169,32 +163,24 @@ class Engine:
         """A container that runs nothing yet, removed at the end; what Docker refuses of it is left out and told."""
         refused: dict[str, str] = {}
         while True:
-            made = self._created(wanted, refused)
+            made = None
             try:
+                with self._step("create a container"):
+                    config = _config(self._api, wanted, refused)
+                    made = str(self._api.create_container_from_config(config, wanted.name)["Id"])
                 with self._step("start a container"):
                     self._api.put_archive(made, "/", _archive(wanted.script))
                     self._api.start(made)
+                break
             except EngineFault as fault:
-                self.remove(made)
+                if made is not None:
+                    self.remove(made)
                 if not _named(fault.cause, _asked(wanted, refused), refused):
                     raise
-                continue
-            break
         try:
             yield Inside(self, made, refused)
         finally:
             self.remove(made)
-
-    def _created(self, wanted: Wanted, refused: dict[str, str]) -> str:
-        while True:
-            try:
-                with self._step("create a container"):
-                    return str(
-                        self._api.create_container_from_config(_config(self._api, wanted, refused), wanted.name)["Id"]
-                    )
-            except EngineFault as fault:
-                if not _named(fault.cause, _asked(wanted, refused), refused):
-                    raise
 
     def run(self, container: str, command: Sequence[str], heard: Callable[[str], None]) -> Outcome:
         """Runs a command in a container to its end; `heard` gets each line of its stderr at once."""
@@ -402,7 +388,10 @@ def _archive(script: bytes) -> bytes:
 
 def _seconds(stamp: str) -> float:
     """Seconds since the epoch of a time like 2026-11-24T11:16:09.123456789Z."""
-    date, fraction, zone = re.fullmatch(r"([\dT:-]+)(\.\d+)?(Z|[+-]\d\d:\d\d)", stamp).groups()  # type: ignore[union-attr]
+    parts = re.fullmatch(r"([\dT:-]+)(\.\d+)?(Z|[+-]\d\d:\d\d)", stamp)
+    if parts is None:
+        raise ValueError(f"{stamp!r} is no time")
+    date, fraction, zone = parts.groups()
     return datetime.fromisoformat(date + zone.replace("Z", "+00:00")).timestamp() + float(fraction or 0)
 
 
@@ -431,6 +420,8 @@ def _cause(error: BaseException) -> tuple[str, BaseException]:
         return "no answer in time", error
     if any(isinstance(each, requests.ConnectionError | urllib3.exceptions.ProtocolError) for each in chain):
         return "the connection was closed without an answer", error
+    if isinstance(error, _ODD_ANSWERS):
+        return "it answered what no Docker engine does", error
     return str(error), error
 
 

@@ -9,15 +9,16 @@ itself should we be cut off.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from compiler.engine import SCRIPT, Inside, Outcome, Wanted, one_line
+from compiler.engine import SCRIPT, EngineFault, Inside, Outcome, Wanted, one_line
 from compiler.plan import Mount
 from compiler.rules import LABEL_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from compiler.crew import Done
     from compiler.plan import NodePlan, Plan
 
 HOST = "/host"
@@ -47,6 +48,22 @@ def guest(plan: Plan, node: NodePlan, script: bytes, word: str, seconds: int) ->
         privileged=plan.container.privileged,
         script=script,
     )
+
+
+def unread(ended: Outcome, options: str = "") -> EngineFault:
+    """What to say when the script ended without the document that it was asked for."""
+    said = one_line(ended.err or ended.out) or f"it ended with status {ended.status} and said nothing"
+    return EngineFault("run verify.sh", said, f"run it by hand on that node: bash verify.sh{options}")
+
+
+def ended_by(done: Done[Any], seconds: int) -> tuple[str, str]:
+    """Why a node ended without a result, and what to do about it; a bug of ours is raised."""
+    if done.error is None:
+        fault = f"gave no answer within {seconds} s; it was at: {done.last or 'connect'}"
+        return fault, "see how busy it is; or give it longer: --timeout"
+    if not isinstance(done.error, EngineFault):
+        raise done.error
+    return str(done.error), done.error.to_do
 
 
 def run_script(inside: Inside, words: Sequence[str], tell: Callable[[str], None]) -> Outcome:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import pkgutil
 import re
 from typing import TYPE_CHECKING
 
 from compiler.answer import Check
 from compiler.guest import ROLE
+from compiler.packaged import packaged
 from compiler.rules import LABEL_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from compiler.engine import Holder, Image, Outcome
+    from compiler.engine import Holder, Outcome
     from compiler.plan import NodePlan, Plan
 
 # Checks of verify.sh that the engine itself answers better than a docker command on its host.
@@ -34,15 +34,15 @@ def engine_check(version: str) -> Check:
     return Check("docker", "ok", version, by_hand="docker version", source=_DOCKER_DOCS)
 
 
-def image_check(image: Image | None, plan: Plan) -> Check:
-    """The image is there."""
+def image_check(image_id: str | None, plan: Plan) -> Check:
+    """The image is there: `image_id` is made of its content."""
     reference = plan.container.image
     by_hand = f"docker image inspect {reference}"
-    if image is None:
+    if image_id is None:
         to_do = f"docker pull {reference}; where there is no internet, docker save it elsewhere and docker load it here"
         return Check("image", "FAIL", "not there", reference, to_do, by_hand, _INSTALLED)
     # The id, not the digest: it is the same for an image that was pulled and one that was loaded from a file.
-    return Check("image", "ok", image.id, by_hand=by_hand, source=_INSTALLED)
+    return Check("image", "ok", image_id, by_hand=by_hand, source=_INSTALLED)
 
 
 def ours(holder: Holder, plan: Plan) -> bool:
@@ -87,10 +87,7 @@ def given_check(refused: Mapping[str, str]) -> Check:
 
 def look_inside() -> str:
     """The bash that tells what there is in the image."""
-    script = pkgutil.get_data("templates", "container/look.sh")
-    if script is None:
-        raise FileNotFoundError("templates/container/look.sh")
-    return script.decode()
+    return packaged("templates", "container/look.sh").decode()
 
 
 def look_checks(ended: Outcome) -> tuple[Check, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from compiler.answer import Answer, Check, read_checks
 from compiler.crew import Done, Step, work
 from compiler.engine import EngineFault, connected, one_line
-from compiler.guest import guest, run_script
+from compiler.guest import ended_by, guest, run_script, unread
 from compiler.look import (
     BY_US,
     OURS,
@@ -97,14 +97,8 @@ def verify(plan: Plan, scripts: Mapping[str, bytes], options: Options) -> Iterat
 def _answer(done: Done[Answer], options: Options) -> Answer:
     if done.result is not None:
         return done.result._replace(seconds=done.seconds)
-    if done.error is None:
-        fault = f"gave no answer within {options.seconds} s; it was at: {done.last or 'connect'}"
-        return Answer(
-            done.node, fault=fault, to_do="see how busy it is; or give it longer: --timeout", seconds=done.seconds
-        )
-    if not isinstance(done.error, EngineFault):
-        raise done.error
-    return Answer(done.node, fault=str(done.error), to_do=done.error.to_do, seconds=done.seconds)
+    fault, to_do = ended_by(done, options.seconds)
+    return Answer(done.node, fault=fault, to_do=to_do, seconds=done.seconds)
 
 
 class _Run:
@@ -159,7 +153,7 @@ class _Run:
         answer = Answer(node.name, ahead=clock.ahead, uncertainty=clock.uncertainty)
         tell("look at the engine")
         containers = engine.containers()
-        image = image_check(engine.image(self.plan.container.image), self.plan)
+        image = image_check(engine.image_id(self.plan.container.image), self.plan)
         checks = [engine_check(engine.version()), image, containers_check(containers, self.plan, node)]
         if image.status == "FAIL":
             fault = "its image is missing: there is nothing to run the other checks in"
@@ -202,8 +196,7 @@ class _Run:
         try:
             return read_checks(ended.out)
         except (ValueError, KeyError, TypeError):
-            said = one_line(ended.err or ended.out) or f"it ended with status {ended.status} and said nothing"
-            raise EngineFault("run verify.sh", said, "run it by hand on that node: bash verify.sh") from None
+            raise unread(ended) from None
 
     def clean(self) -> None:
         """Takes the mark away, and every container that is still there; a node that hangs is left to itself."""

@@ -50,6 +50,7 @@ class Engine:
         ahead: Seconds that its clock is ahead.
         hang: A part of a path; questions with it get no answer for a while.
         cut: A part of a path; the connection is closed instead of an answer to questions with it.
+        odd: What is said instead, by method and path.
         others: Containers that were there before.
         asked: Method and path of each question, in their order.
         over: Set when the engine ends: what hangs waits for it.
@@ -62,6 +63,7 @@ class Engine:
     ahead: float = 0.0
     hang: str = "\0"
     cut: str = "\0"
+    odd: dict[str, object] = field(default_factory=dict)
     others: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
@@ -134,6 +136,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if engine.hang in path:
             engine.over.wait(30)
+        if (asked := f"{self.command} {path}") in engine.odd:
+            self.say(200, engine.odd[asked])
+            return
         for method, pattern, answer in ROUTES:
             if method == self.command and (match := re.fullmatch(pattern, path)):
                 answer(self, engine, match, parse_qs(url.query), body)

@@ -382,6 +382,13 @@ def hanging(part: str) -> Callable[[Node], None]:
     return change
 
 
+def odd(asked: str, answer: object) -> Callable[[Node], None]:
+    def change(node: Node) -> None:
+        node.engine.odd[asked] = answer
+
+    return change
+
+
 def says(status: int, out: str, err: str) -> Callable[[Node], None]:
     def change(node: Node) -> None:
         real = node.engine.run
@@ -404,6 +411,14 @@ FAULTS = [
     (hanging("/version"), "connect: no answer in time"),
     (hanging("/info"), "info: no answer in time"),
     (hanging("/create"), "create a container: no answer in time"),
+    (odd("GET /version", {}), "connect: "),
+    (odd("GET /version", ["1.41"]), "connect: "),
+    (odd("GET /info", {"SystemTime": "tomorrow"}), "info: it answered what no Docker engine does"),
+    (odd("GET /info", []), "info: it answered what no Docker engine does"),
+    (odd("GET /containers/json", [7]), "list the containers: it answered what no Docker engine does"),
+    (odd(f"GET /images/{IMAGE}/json", None), "inspect the image: "),
+    (odd(f"GET /images/{IMAGE}/json", {}), "inspect the image: it answered what no Docker engine does"),
+    (odd("POST /containers/create", "no"), "create a container: it answered what no Docker engine does"),
     (says(2, "", "verify.sh: no hccn_tool: install the NPU driver\n"), "run verify.sh: verify.sh: no hccn_tool"),
     (says(0, "", ""), "run verify.sh: it ended with status 0 and said nothing"),
     (says(0, "{}", ""), "run verify.sh: {}"),
