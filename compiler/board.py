@@ -135,15 +135,15 @@ def _rank(status: str) -> int:
 def _rows(found: Board) -> dict[str, dict[str, str]]:
     """For each check, what it came to on each node: the worst, where it looked at several things."""
     rows: dict[str, dict[str, str]] = {}
-    for verdict in (*(each for each in found.own), *found.across):
+    for verdict in (*found.own, *found.across):
         row = verdict.check.id if verdict.across else verdict.check.name
         for node in verdict.nodes:
             cells = rows.setdefault(row, {})
             cells[node] = min(cells.get(node, "ok"), verdict.check.status, key=_rank)
     order = {check.name: index for answer in found.answers for index, check in enumerate(answer.checks)}
     ordered = dict(sorted(rows.items(), key=lambda row: (order.get(row[0].partition("[")[0], -1), row[0])))
-    faults = {answer.node: UNASKED for answer in found.answers if answer.fault}
-    return {"asked": faults, **ordered} if faults else ordered
+    asked = {answer.node: UNASKED if answer.fault else "ok" for answer in found.answers}
+    return {"asked": asked, **ordered} if UNASKED in asked.values() else ordered
 
 
 def _columns(
@@ -153,10 +153,7 @@ def _columns(
     widths = {name: max(len(name), 4) for name in names}
     lines = [" " * label + "".join(f"  {name:{widths[name]}}" for name in names)]
     for row, cells in rows:
-        cell = "".join(
-            f"  {_painted(cells.get(name, 'ok' if row == 'asked' else ''), widths[name], colour=colour)}"
-            for name in names
-        )
+        cell = "".join(f"  {_painted(cells.get(name, ''), widths[name], colour=colour)}" for name in names)
         lines.append(f"{row:{label}}{cell}")
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
@@ -174,7 +171,7 @@ def _letters(
         block = names[begin : begin + step]
         text += f"{'':{label}}  {block[0]} to {block[-1]}\n"
         for row, cells in rows:
-            line = "".join(_letter(cells.get(name, "ok" if row == "asked" else ""), colour=colour) for name in block)
+            line = "".join(_letter(cells.get(name, ""), colour=colour) for name in block)
             text += f"{row:{label}}  {line}".rstrip() + "\n"
     return text
 

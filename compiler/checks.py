@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import pkgutil
 import re
+
+from compiler.packaged import packaged
 
 # In the order of the script: what comes first is used by what comes later.
 PARTS = (
@@ -30,10 +31,7 @@ def checks() -> tuple[str, ...]:
 
 
 def _part(name: str) -> str:
-    text = pkgutil.get_data("templates", f"verify/{name}.sh")
-    if text is None:
-        raise FileNotFoundError(f"templates/verify/{name}.sh")
-    return text.decode()
+    return packaged("templates", f"verify/{name}.sh").decode()
 
 
 def known_names() -> tuple[str, ...]:

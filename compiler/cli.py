@@ -6,9 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from compiler import __version__
-from compiler.say import AT_FAULT, BUG, DONE, INTERRUPTED
-from compiler.say import coloured as _colour
-from compiler.say import say as _say
+from compiler.say import AT_FAULT, BUG, DONE, INTERRUPTED, coloured, say
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = command(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        _say("interrupted")
+        say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
         _silence_stdout()
@@ -172,14 +170,12 @@ def _count(text: str) -> int:
 
 
 def _init(options: argparse.Namespace) -> int:
-    import pkgutil  # noqa: PLC0415
-
     from compiler.newfile import write_new  # noqa: PLC0415
+    from compiler.packaged import packaged  # noqa: PLC0415
     from compiler.refusal import WriteRefused  # noqa: PLC0415
 
-    starter = pkgutil.get_data("templates", "spec/cluster.yaml") or b""
     try:
-        write_new(options.file, starter)
+        write_new(options.file, packaged("templates", "spec/cluster.yaml"))
     except WriteRefused as refused:
         return _refused(refused)
     print(f"{options.file}: written. Edit it, then: compiler check {_word(options.file)}")
@@ -221,25 +217,25 @@ def _render(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     if options.json:
         options.format = "text"  # on stderr: stdout is for the one document
-    compiled = _compiled(options, "reach")
-    if options.strict and compiled.diagnostics:
-        return AT_FAULT
-    try:
-        from compiler.cli_nodes import verify  # noqa: PLC0415
-
-        return verify(options, compiled)
-    except ModuleNotFoundError as missing:
-        return _without_docker(missing)
+    sources, compiled = _compiled_from(options, "reach")
+    return _on_nodes("verify", options, compiled, sources)
 
 
 def _discover(options: argparse.Namespace) -> int:
     sources, compiled = _compiled_from(options, "discover")
-    if options.strict and compiled.diagnostics:
-        return AT_FAULT
-    try:
-        from compiler.cli_nodes import discover  # noqa: PLC0415
+    return _on_nodes("discover", options, compiled, sources)
 
-        return discover(options, compiled, sources)
+
+def _on_nodes(command: str, options: argparse.Namespace, compiled: Compiled, sources: Sequence[Source]) -> int:
+    """Runs a command that reaches nodes, of a spec that stands."""
+    if compiled.plan is None or (options.strict and compiled.diagnostics):
+        return AT_FAULT
+    from compiler import cli_nodes  # noqa: PLC0415
+
+    try:
+        if command == "verify":
+            return cli_nodes.verify(options, compiled.plan)
+        return cli_nodes.discover(options, compiled.plan, sources)
     except ModuleNotFoundError as missing:
         return _without_docker(missing)
 
@@ -248,8 +244,8 @@ def _without_docker(missing: ModuleNotFoundError) -> int:
     """Compiling needs no docker-py, so it is not there for everyone."""
     if missing.name != "docker":
         raise missing
-    _say("error: reaching nodes needs docker-py, which is not installed")
-    _say("  = hint: `make install` in a checkout, else pip install 'ascend-cluster-compiler[apply]'")
+    say("error: reaching nodes needs docker-py, which is not installed")
+    say("  = hint: `make install` in a checkout, else pip install 'ascend-cluster-compiler[apply]'")
     return AT_FAULT
 
 
@@ -322,8 +318,8 @@ def _tell(compiled: Compiled, sources: Sequence[Source], form: str) -> None:
     elif form == "github":
         sys.stdout.write(report.as_github(found))
     elif found:
-        sys.stderr.write(report.as_text(found, sources, colour=_colour(sys.stderr)))
-        _say(report.count(found))
+        sys.stderr.write(report.as_text(found, sources, colour=coloured(sys.stderr)))
+        say(report.count(found))
 
 
 def _tell_stale(changes: Sequence[Change], place: str, options: argparse.Namespace) -> int:
@@ -334,13 +330,13 @@ def _tell_stale(changes: Sequence[Change], place: str, options: argparse.Namespa
     if options.diff:
         from compiler.diff import unified  # noqa: PLC0415
 
-        sys.stdout.write(unified(changes, place, colour=_colour(sys.stdout)))
+        sys.stdout.write(unified(changes, place, colour=coloured(sys.stdout)))
     else:
         for change in changes[:20]:
-            _say(f"{place}/{change.path}: {_STALE[change.kind]}")
+            say(f"{place}/{change.path}: {_STALE[change.kind]}")
         if len(changes) > 20:  # noqa: PLR2004
-            _say(f"and {len(changes) - 20} more")
-    _say(f"{place} is not what {options.spec} compiles to; render it again")
+            say(f"and {len(changes) - 20} more")
+    say(f"{place} is not what {options.spec} compiles to; render it again")
     return AT_FAULT
 
 
@@ -366,9 +362,9 @@ def _summary(plan: Plan) -> str:
 
 def _refused(refused: Exception) -> int:
     message, hint = refused.message, refused.hint  # type: ignore[attr-defined]
-    _say(f"error: {message}")
+    say(f"error: {message}")
     if hint:
-        _say(f"  = hint: {hint}")
+        say(f"  = hint: {hint}")
     return AT_FAULT
 
 
@@ -389,5 +385,5 @@ def _report_bug() -> None:
     import traceback  # noqa: PLC0415
 
     traceback.print_exc()
-    _say(f"\nThis is a bug in compiler {__version__}, not in your spec. Nothing was left half written.")
-    _say("Please report it with the lines above and the spec that shows it.")
+    say(f"\nThis is a bug in compiler {__version__}, not in your spec. Nothing was left half written.")
+    say("Please report it with the lines above and the spec that shows it.")

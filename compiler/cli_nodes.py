@@ -17,18 +17,14 @@ if TYPE_CHECKING:
 
     from compiler.amend import Amended
     from compiler.answer import Answer
-    from compiler.compile import Compiled
     from compiler.crew import Step
     from compiler.discover import Facts
     from compiler.plan import Plan
     from compiler.source import Source
 
 
-def verify(options: argparse.Namespace, compiled: Compiled) -> int:
+def verify(options: argparse.Namespace, plan: Plan) -> int:
     """Asks every node, judges, and prints the table."""
-    if compiled.plan is None:
-        return AT_FAULT
-    plan = compiled.plan
     from compiler import board as boards  # noqa: PLC0415 - each command pays for what it uses
     from compiler.checks import known_names  # noqa: PLC0415
     from compiler.look import OURS  # noqa: PLC0415
@@ -59,11 +55,8 @@ def verify(options: argparse.Namespace, compiled: Compiled) -> int:
     return DONE if found.passed and not (options.strict and found.warned) else AT_FAULT
 
 
-def discover(options: argparse.Namespace, compiled: Compiled, sources: Sequence[Source]) -> int:
+def discover(options: argparse.Namespace, plan: Plan, sources: Sequence[Source]) -> int:
     """Asks every node for its addresses, and writes them into the spec or shows what it would write."""
-    if compiled.plan is None:
-        return AT_FAULT
-    plan = compiled.plan
     wrong = _unknown("node", options.node, [node.name for node in plan.nodes])
     if wrong or sources[0].name == "<stdin>":
         say(wrong or "discover writes into the spec: name its file")
@@ -98,7 +91,8 @@ def _written(options: argparse.Namespace, plan: Plan, sources: Sequence[Source],
 
     sound = [facts for facts in told if not facts.fault]
     amended = _amended(plan, sources[0], sound)
-    whole = _all_told(sources, amended, told)
+    overruled = _overruled([sources[0]._replace(content=amended.text), *sources[1:]], sound)
+    whole = _all_told(sources, amended, told, overruled)
     before, after = sources[0].content, amended.text
     if before == after:
         if whole and not options.quiet:
@@ -130,11 +124,10 @@ def _amended(plan: Plan, source: Source, sound: Sequence[Facts]) -> Amended:
     return amend(source, {facts.node: news(facts) for facts in sound})
 
 
-def _all_told(sources: Sequence[Source], amended: Amended, told: Sequence[Facts]) -> bool:
+def _all_told(sources: Sequence[Source], amended: Amended, told: Sequence[Facts], overruled: Sequence[str]) -> bool:
     """True when every node was asked and all of it could be written; else says what is missing."""
     from compiler.places import locate  # noqa: PLC0415
     from compiler.report import as_text  # noqa: PLC0415
-    from compiler.source import Source  # noqa: PLC0415
 
     unasked = [facts for facts in told if facts.fault]
     for facts in unasked:
@@ -142,8 +135,6 @@ def _all_told(sources: Sequence[Source], amended: Amended, told: Sequence[Facts]
     if amended.refused:
         located = locate(amended.refused, sources[:1], ())
         sys.stderr.write(as_text(located, sources, colour=coloured(sys.stderr)))
-    sound = [facts for facts in told if not facts.fault]
-    overruled = _overruled([Source(sources[0].name, amended.text), *sources[1:]], sound)
     for line in overruled:
         say(line)
     return not (unasked or amended.refused or overruled)
@@ -163,8 +154,8 @@ def _overruled(sources: Sequence[Source], sound: Sequence[Facts]) -> list[str]:
     """Nodes for which an overlay says something else than the node itself, whatever the spec says."""
     from compiler.compile import compile_spec  # noqa: PLC0415
 
-    plan = compile_spec(sources, "discover").plan
-    if plan is None or len(sources) == 1:
+    plan = compile_spec(sources, "discover").plan if len(sources) > 1 else None
+    if plan is None:
         return []
     merged = {node.name: node.npu_addresses for node in plan.nodes}
     wrong = [facts for facts in sound if merged.get(facts.node) not in ((), facts.npu_addresses)]

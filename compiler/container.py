@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import pkgutil
 from typing import TYPE_CHECKING, NamedTuple
+
+from compiler.packaged import packaged
 
 if TYPE_CHECKING:
     from compiler.plan import Container, Mount, NodePlan, Secret, Timeouts, Ulimit
@@ -77,7 +78,4 @@ def definition(container: Container, timeouts: Timeouts, node: NodePlan) -> Defi
 
 def start_script() -> str:
     """The bash that starts Ray in the container and stays while it lives."""
-    script = pkgutil.get_data("templates", "container/start.sh")
-    if script is None:
-        raise FileNotFoundError("templates/container/start.sh")
-    return script.decode()
+    return packaged("templates", "container/start.sh").decode()

@@ -61,7 +61,7 @@ def work(
     """Does `do(node, tell)` for each node, `parallel` at a time, and says what happens as it happens.
 
     A node that takes more than `seconds` is given up: its thread is left to itself, and dies with the
-    program. `do` may keep its thread busy after its result counts; only results are waited for.
+    program.
     """
     waiting = [_Job[Result](node) for node in reversed(nodes)]
     running: dict[str, _Job[Result]] = {}

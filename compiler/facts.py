@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pkgutil
 from functools import cache
 from typing import TYPE_CHECKING
 
+from compiler.packaged import packaged
 from compiler.source import Source, parse
 from schema.accelerator import Accelerator, Network, Refused
 from schema.known_bad import KnownBad
@@ -25,10 +25,8 @@ def accelerator(name: str) -> Accelerator | Refused | None:
     if not name.replace("-", "").isalnum():
         return None
     try:
-        content = pkgutil.get_data("schema", f"{_FOLDER}/{name}.yaml")
+        content = packaged("schema", f"{_FOLDER}/{name}.yaml")
     except FileNotFoundError:
-        return None
-    if content is None:
         return None
     tree, faults = parse(Source(f"{name}.yaml", content))
     if faults or not isinstance(tree, dict):
@@ -47,8 +45,7 @@ def accelerator_names() -> tuple[str, ...]:
 @cache
 def known_bad() -> tuple[KnownBad, ...]:
     """Every combination that is known to fail."""
-    content = pkgutil.get_data("schema", "known_bad.yaml") or b""
-    tree, faults = parse(Source("known_bad.yaml", content))
+    tree, faults = parse(Source("known_bad.yaml", packaged("schema", "known_bad.yaml")))
     if faults:
         raise ValueError(f"schema/known_bad.yaml is broken: {faults}")
     return tuple(_bad(_mapping(each)) for each in _list(tree))

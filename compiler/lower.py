@@ -11,10 +11,10 @@ from compiler import plan as p
 from compiler import said
 from compiler.container import definition
 from compiler.holes import symbolic
-from compiler.parallelism import parallelism
+from compiler.parallelism import asked_sizes
 from compiler.ray import ray_start
 from compiler.rules import HCCL_PORTS, LABEL_PREFIX
-from schema.cluster import Sizes, UlimitSpec
+from schema.cluster import UlimitSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,7 +47,7 @@ def lower(cluster: Cluster, accelerator: Accelerator) -> p.Plan:
     hashes = _Hashes(container, timeouts)
     pairs = zip(drafts, _peers(drafts), strict=True)
     nodes = tuple(_finished(draft, peers, drafts[head].node, cluster.name, hashes) for draft, peers in pairs)
-    sizes = _sizes(cluster, [len(node.shape.npus) for node in nodes])
+    sizes = asked_sizes(cluster.serve.parallelism, [len(node.shape.npus) for node in nodes], cluster.model)
     return p.Plan(
         name=cluster.name,
         accelerator=accelerator,
@@ -91,13 +91,6 @@ def _ulimit(name: str, limit: int | UlimitSpec) -> p.Ulimit:
     if isinstance(limit, UlimitSpec):
         return p.Ulimit(name, limit.soft, limit.hard)
     return p.Ulimit(name, limit, limit)
-
-
-def _sizes(cluster: Cluster, npus: list[int]) -> p.Parallelism:
-    written = cluster.serve.parallelism
-    if isinstance(written, Sizes):
-        return p.Parallelism(written.tensor, written.pipeline, "given by the spec")
-    return parallelism(len(npus), npus[0], written, cluster.model)
 
 
 # What vLLM claims by itself: `gpu_memory_utilization` in vllm/config/cache.py.

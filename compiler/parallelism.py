@@ -5,11 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from compiler.plan import Parallelism
+from schema.cluster import Sizes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from schema.cluster import ModelFacts
 
 Choice = Literal["pipeline", "tensor", "auto"]
+
+
+def asked_sizes(written: Choice | Sizes, npus: Sequence[int], model: ModelFacts | None) -> Parallelism:
+    """The sizes that a spec asks for, in words or in numbers, on nodes with so many NPUs each."""
+    if isinstance(written, Sizes):
+        return Parallelism(written.tensor, written.pipeline, "given by the spec")
+    return parallelism(len(npus), npus[0], written, model)
 
 
 def parallelism(nodes: int, npus_per_node: int, choice: Choice, model: ModelFacts | None) -> Parallelism:

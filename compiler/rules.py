@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.diagnostics import Diagnostic, error, warning
 from compiler.facts import accelerator, accelerator_names, known_bad
-from compiler.parallelism import illegal, legal_sizes, parallelism
+from compiler.parallelism import asked_sizes, illegal, legal_sizes
 from compiler.plan import AUTOSCALER_METRICS, DASHBOARD_METRICS, size_bytes
 from compiler.said import docker_of, env_of, interface_of, npu_addresses_of, npus_of
 from schema.accelerator import Accelerator, Refused
@@ -295,7 +295,6 @@ def _sizes_multiply_out(subject: Subject) -> Iterator[Diagnostic]:
     world = sum(counts)
     path: Path = ("serve", "parallelism")
     if isinstance(written, Sizes):
-        sizes = (written.tensor, written.pipeline)
         if written.tensor * written.pipeline != world:
             message = (
                 f"{written.tensor} x {written.pipeline} is {written.tensor * written.pipeline}, "
@@ -305,13 +304,12 @@ def _sizes_multiply_out(subject: Subject) -> Iterator[Diagnostic]:
             return
     elif len(set(counts)) != 1 or not counts[0]:
         return
-    else:
-        sizes = parallelism(len(counts), counts[0], written, cluster.model)[:2]
-    if reason := illegal(*sizes, cluster.model):
+    tensor, pipeline, _ = asked_sizes(written, counts, cluster.model)
+    if reason := illegal(tensor, pipeline, cluster.model):
         yield error(
             "parallelism-illegal",
             path,
-            f"TP {sizes[0]} x PP {sizes[1]}: {reason}",
+            f"TP {tensor} x PP {pipeline}: {reason}",
             _sizes_hint(world, cluster),
         )
 
@@ -320,12 +318,8 @@ def _known_to_fail(subject: Subject) -> Iterator[Diagnostic]:
     cluster, known = subject
     if known is None:
         return
-    written = cluster.serve.parallelism
     counts = [len(npus_of(node, cluster, known)) for node in cluster.nodes]
-    if isinstance(written, Sizes):
-        pipeline = written.pipeline
-    else:
-        pipeline = parallelism(len(counts), counts[0], written, cluster.model).pipeline
+    pipeline = asked_sizes(cluster.serve.parallelism, counts, cluster.model).pipeline
     release = cluster.image.partition("@")[0].rpartition(":")[2].partition("-")[0]
     expert_parallel = cluster.serve.args.get("enable-expert-parallel") is True
     for each in known_bad():

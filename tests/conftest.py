@@ -8,9 +8,24 @@ import warnings
 from typing import TYPE_CHECKING
 
 import pytest
+from plans import A2, A3, two_nodes
+from verify_host import Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def a2(tmp_path: Path) -> Host:
+    """A healthy Atlas A2 for verify.sh."""
+    return Host(tmp_path, two_nodes(A2))
+
+
+@pytest.fixture
+def a3(tmp_path: Path) -> Host:
+    """A healthy Atlas A3 for verify.sh."""
+    return Host(tmp_path, two_nodes(A3, every_pair=False))
 
 
 @pytest.fixture

@@ -12,28 +12,7 @@ from pathlib import Path
 
 import pytest
 from plans import A2, A3, two_nodes
-from verify_host import HERE, Host, render_verify
-
-
-@pytest.fixture
-def a2(tmp_path: Path) -> Host:
-    return Host(tmp_path, two_nodes(A2))
-
-
-@pytest.fixture
-def a3(tmp_path: Path) -> Host:
-    return Host(tmp_path, two_nodes(A3, every_pair=False))
-
-
-def statuses(host: Host, *options: str) -> dict[str, str]:
-    return {name: check["status"] for name, check in host.run("--json", *options).checks.items()}
-
-
-def verdict(host: Host, check: str) -> tuple[str, str]:
-    """The status of one check and what it saw."""
-    result = host.run("--json", "--only", check).checks[check]
-    return result["status"], result["seen"]
-
+from verify_host import HERE, Host, render_verify, statuses, verdict
 
 # ---- What a healthy node gets ------------------------------------------------------------------------
 

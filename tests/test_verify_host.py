@@ -18,7 +18,7 @@ import pytest
 from engine_api import Engine
 from parts import part
 from plans import A2, CACHE, MODEL, two_nodes
-from verify_host import DIGEST, REVISION, SHARDS, Host, lay_out_model, real
+from verify_host import DIGEST, REVISION, SHARDS, Host, lay_out_model, real, verdict
 
 from compiler.plan import Mount, Peer, Ulimit
 
@@ -35,17 +35,6 @@ LISTENER = "   0: 00000000:{port:04X} 00000000:0000 {state}\n"
 BLOBS = f"huggingface/hub/models--{MODEL.replace('/', '--')}/blobs"
 FIRST, LAST = sorted(SHARDS)
 CONFIG_DIGEST = "fe7e5836a63d"
-
-
-@pytest.fixture
-def a2(tmp_path: Path) -> Host:
-    return Host(tmp_path, two_nodes(A2))
-
-
-def verdict(host: Host, check: str, *options: str) -> tuple[str, str]:
-    """The status of one check and what it saw."""
-    result = host.run("--json", "--only", check, *options).checks[check]
-    return result["status"], result["seen"]
 
 
 # ---- Each check by itself ----------------------------------------------------------------------------

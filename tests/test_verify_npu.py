@@ -10,14 +10,10 @@ import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from plans import A2, A3, two_nodes
-from verify_host import HERE, TEMPLATES, Host
-
-if TYPE_CHECKING:
-    from compiler.plan import Plan
+from plans import A2, two_nodes
+from verify_host import HERE, TEMPLATES, Host, statuses, verdict
 
 FINE = {"ok"}
 NO_ADDRESS = "0.0.0.0"  # noqa: S104 - how hccn_tool says that there is none
@@ -28,15 +24,6 @@ BROKEN = "Command execute failed!"
 NOT_HERE = "The command is not supported on this product."
 
 
-def host_of(folder: Path, plan: Plan) -> Host:
-    """A host whose first process can be looked into, as root can."""
-    host = Host(folder, plan)
-    if not (host.tools / "ls").exists():
-        (host.tools / "ls").symlink_to(shutil.which("ls") or "ls")
-    opens(host, 1, "/dev/null", name="init")
-    return host
-
-
 def opens(host: Host, pid: int, file: str, *, name: str = "") -> None:
     """Lets a process of the host have a file open."""
     if name:
@@ -44,26 +31,6 @@ def opens(host: Host, pid: int, file: str, *, name: str = "") -> None:
     folder = host.root / f"proc/{pid}/fd"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / str(len(list(folder.iterdir())))).symlink_to(file)
-
-
-@pytest.fixture
-def a2(tmp_path: Path) -> Host:
-    return host_of(tmp_path, two_nodes(A2))
-
-
-@pytest.fixture
-def a3(tmp_path: Path) -> Host:
-    return host_of(tmp_path, two_nodes(A3, every_pair=False))
-
-
-def statuses(host: Host, *options: str) -> dict[str, str]:
-    return {name: check["status"] for name, check in host.run("--json", *options).checks.items()}
-
-
-def verdict(host: Host, check: str) -> tuple[str, str]:
-    """The status of one check and what it saw."""
-    result = host.run("--json", "--only", check).checks[check]
-    return result["status"], result["seen"]
 
 
 # ---- What is alike for all checks --------------------------------------------------------------------
@@ -164,7 +131,7 @@ def test_one_answer_serves_several_checks(a2: Host) -> None:
 def test_a_cluster_whose_spec_has_no_npu_addresses(tmp_path: Path) -> None:
     plan = two_nodes(A2)
     node = dataclasses.replace(plan.nodes[0], npu_addresses=(), peers=())
-    host = host_of(tmp_path, dataclasses.replace(plan, nodes=(node,)))
+    host = Host(tmp_path, dataclasses.replace(plan, nodes=(node,)))
     host.state["ip.3"] = "none"
     host.conf(*(line for line in conf_of(host) if not line.startswith("address_3=")))
     outcome = host.run("--json", "--only", "npu-address,hccn.conf")
@@ -249,7 +216,7 @@ def test_an_npu_smi_that_hangs_is_given_up_once(a2: Host) -> None:
 )
 def test_hbm(tmp_path: Path, used: str, total: str, percent: int, status: str) -> None:
     plan = two_nodes(A2)
-    host = host_of(tmp_path, dataclasses.replace(plan, serve=dataclasses.replace(plan.serve, memory_percent=percent)))
+    host = Host(tmp_path, dataclasses.replace(plan, serve=dataclasses.replace(plan.serve, memory_percent=percent)))
     host.state |= {"hbm.3": used, "hbm_total": total}
     found, seen = verdict(host, "hbm[3]")
     assert found == status
@@ -298,7 +265,7 @@ def test_processes_on_other_npus_than_this_nodes(tmp_path: Path) -> None:
     first = plan.nodes[0]
     shape = dataclasses.replace(first.shape, npus=(4, 5), npu_devices=("/dev/davinci4", "/dev/davinci5"))
     node = dataclasses.replace(first, shape=shape, npu_addresses=first.npu_addresses[4:6], peers=())
-    host = host_of(tmp_path, dataclasses.replace(plan, nodes=(node,)))
+    host = Host(tmp_path, dataclasses.replace(plan, nodes=(node,)))
     host.state["processes.3"] = "4242 python3"
     opens(host, 4242, "/dev/davinci3")
     assert verdict(host, "processes")[0] == "ok"

@@ -241,3 +241,14 @@ class Host:
     def log(self) -> Path:
         """The calls of hccn_tool, a line each."""
         return self.state_file.with_name("state.log")
+
+
+def statuses(host: Host, *options: str) -> dict[str, str]:
+    """The status of each check of a run, by id."""
+    return {name: check["status"] for name, check in host.run("--json", *options).checks.items()}
+
+
+def verdict(host: Host, check: str, *options: str) -> tuple[str, str]:
+    """The status of one check and what it saw."""
+    result = host.run("--json", "--only", check, *options).checks[check]
+    return result["status"], result["seen"]

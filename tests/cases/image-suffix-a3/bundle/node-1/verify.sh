@@ -682,11 +682,13 @@ forget_old_marks() {
 check_shared_cache() {
   local said
   name_mark
-  [[ $ROLE != head ]] || forget_old_marks
   if [[ $ROLE != head ]]; then
     look_for_mark "$1"
+    return
+  fi
+  forget_old_marks
   # -C: what is there already is not written over; it may be ours, from before.
-  elif bounded "$BASH" -C -c 'printf "%s\n" "$1" >"$2"' mark "$NODE" "$ROOT$MARK"; then
+  if bounded "$BASH" -C -c 'printf "%s\n" "$1" >"$2"' mark "$NODE" "$ROOT$MARK"; then
     ok "$1" 'left a mark for the others'
   else
     said=${ANSWER#*: line *: }
