@@ -279,3 +279,44 @@ def test_serve_names_what_is_missing(pair: tuple[Host, ...]) -> None:
         unplanned.returncode,
         "192.168.10.11 is in Ray with 7 NPU, but not planned" in unplanned.stdout,
     ) == (1, True)
+
+
+# Asks for NPUs as vLLM's `initialize_ray_cluster` does, and prints the node of each one; `h` is the head.
+PLACED = """
+import sys
+import ray
+from ray.cluster_utils import Cluster
+nodes, npus = int(sys.argv[1]), int(sys.argv[2])
+size = 80 * 2**20
+of_head = {"num_cpus": 1, "resources": {"NPU": npus, "h": 1}, "object_store_memory": size, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=of_head)
+for number in range(1, nodes):
+    cluster.add_node(num_cpus=1, resources={"NPU": npus, str(number): 1}, object_store_memory=size)
+ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+cluster.wait_for_nodes()
+own = ["h", *map(str, range(1, nodes))]
+names = {node["NodeID"]: name for node in ray.nodes() for name in own if name in node["Resources"]}
+wanted = [{"NPU": 1.0} for _ in range(nodes * npus)]
+wanted[0]["h"] = 0.001
+group = ray.util.placement_group(wanted, strategy="PACK")
+ray.get(group.ready(), timeout=60)
+placed = ray.util.placement_group_table(group)["bundles_to_node_id"]
+print("".join(names[placed[index]] for index in range(len(wanted))))
+"""
+
+
+@pytest.mark.parametrize(
+    ("nodes", "npus", "placed"),
+    [
+        (2, 8, "h{8}1{8}"),
+        # vLLM 0.12.0 to 0.20.2 take it that NPUs come node after node: known-bad, `scattered`.
+        (2, 16, "h1{15}h{15}1"),
+        (3, 8, "h(1{8}2{3}h2{5}|2{8}1{3}h1{5})h{6}"),
+        # Which node is next to the head is up to Ray.
+        (3, 4, "h{4}(1{4}2{4}|2{4}1{4})"),
+    ],
+)
+def test_ray_hands_out_npus_node_after_node_only_up_to_sixteen(ray: Path, nodes: int, npus: int, placed: str) -> None:
+    words = (ray / "python", "-c", PLACED, str(nodes), str(npus))
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=180)
+    assert re.fullmatch(placed, done.stdout.split()[-1]), done.stdout
