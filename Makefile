@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 SPECS := $(wildcard examples/*.yaml)
 PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
+RELEASES ?= 0.11.0 0.23.0
 
 # --without-pip: a Debian machine has pip and venv but not always ensurepip; pip then fills the venv from outside.
 define new-venv
@@ -60,12 +61,16 @@ fix: $(VENV)/.tests ## format the code and mend what ruff can mend
 .PHONY: snapshots
 snapshots: $(VENV)/.tests schema render ## rewrite every golden file; read the diff as carefully as code
 	-$(PYTEST) tests/test_cases.py --snapshot-update --allow-snapshot-deletion --quiet
-	UPDATE_DOCS=1 $(PYTEST) tests/test_docs.py --quiet
-	$(PYTEST) tests/test_cases.py tests/test_docs.py --quiet
+	UPDATE_DOCS=1 $(PYTEST) tests/test_docs.py tests/test_parallelism.py tests/test_explain.py --quiet
+	$(PYTEST) tests/test_cases.py tests/test_docs.py tests/test_parallelism.py tests/test_explain.py --quiet
 
 .PHONY: schema
 schema: $(VENV)/.compiler ## rewrite schema/cluster.schema.json
 	$(BIN)/compiler schema > $(VENV)/schema.json && cp $(VENV)/schema.json schema/cluster.schema.json
+
+.PHONY: flags
+flags: $(VENV)/.tests ## ask vLLM's own parsers for schema/vllm_flags.json: RELEASES='0.11.0 0.23.0'
+	$(BIN)/python tests/rig/vllm_table.py $(RELEASES)
 
 .PHONY: wheel
 wheel: $(VENV)/.compiler ## build dist/*.whl
@@ -92,4 +97,4 @@ soak: $(VENV)/.tests .venv-compose-v1/.done ## every crash point, 10,000 kills, 
 
 .PHONY: clean
 clean: ## remove what make made here, but not generated/
-	rm -rf $(VENV) .venv-compose-v1 .venv-ray dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-compose-v1 .venv-ray .venv-vllm dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

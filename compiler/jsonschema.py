@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from compiler.arguments import COMPUTED_ARGS
 from compiler.facts import accelerator, accelerator_names
-from compiler.rules import COMPUTED_ARGS, COMPUTED_ENV
+from compiler.rules import COMPUTED_ENV
 from schema.accelerator import Accelerator
 from schema.cluster import Cluster
 

@@ -140,7 +140,9 @@ IMAGES = st.sampled_from(
         f"quay.io/ascend/vllm-ascend@sha256:{'0a' * 32}",
     )
 )
-FLAGS = ("chat-template", "tokenizer", "revision", "response-role", "hf-overrides", "additional-config")
+TEXT_FLAGS = ("chat-template", "tokenizer", "revision", "response-role")
+LIST_FLAGS = ("allowed-media-domains", "ignore-patterns", "middleware")
+MAPPING_FLAGS = ("hf-overrides", "additional-config")
 
 
 def _list_item(value: object) -> object:
@@ -149,12 +151,21 @@ def _list_item(value: object) -> object:
 
 SCALARS = st.one_of(st.booleans(), st.integers(-9, 9**20), st.floats(allow_nan=False, allow_infinity=False), ARGUMENT)
 NESTED = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(ARGUMENT, inner, max_size=2))
-ARGUMENTS = st.one_of(
-    ARGUMENT,
-    st.lists(st.one_of(SCALARS, NESTED).map(_list_item), min_size=1, max_size=3),
-    st.dictionaries(ARGUMENT, NESTED, max_size=2),
-    SCALARS,
-)
+# argparse of vLLM's Python drops a word that is -- by itself, wherever it stands.
+WORDS = st.one_of(ARGUMENT.filter(lambda word: word != "--"), st.integers(-9, 9**20))
+
+
+def arguments(most: int) -> st.SearchStrategy[dict[str, Any]]:
+    """Flags of vLLM, each with values of its type."""
+    return st.builds(
+        lambda texts, lists, mappings: {**texts, **lists, **mappings},
+        st.dictionaries(st.sampled_from(TEXT_FLAGS), WORDS, max_size=most),
+        st.dictionaries(
+            st.sampled_from(LIST_FLAGS), st.lists(WORDS.map(_list_item), min_size=1, max_size=3), max_size=most
+        ),
+        st.dictionaries(st.sampled_from(MAPPING_FLAGS), st.dictionaries(ARGUMENT, NESTED, max_size=2), max_size=most),
+    )
+
 
 Spec = dict[str, Any]
 
@@ -187,11 +198,11 @@ def specs(draw: st.DrawFn) -> Spec:
         },
         "nodes": [_node(draw, number, name, envs[2] if number else {}, npus) for number, name in enumerate(names)],
         "serve": {
-            "model": draw(st.one_of(PATH, st.just("Qwen/Qwen3-235B-A22B"))),
+            "model": draw(st.one_of(PATH, st.just("example/any-model"))),
             "parallelism": draw(st.sampled_from(("pipeline", "tensor"))),
             "args": {
-                "served-model-name": draw(ARGUMENT.filter(bool)),
-                **draw(st.dictionaries(st.sampled_from(FLAGS), ARGUMENTS, max_size=4)),
+                "served-model-name": draw(ARGUMENT.filter(lambda name: name not in ("", "--"))),
+                **draw(arguments(2)),
             },
         },
         "container": {
