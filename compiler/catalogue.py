@@ -1,0 +1,204 @@
+"""What is known about the model that a spec serves: by the catalogue, by its config.json, by the spec's own facts.
+
+The catalogue is data: a file in `schema/models/` is the config.json of one shape, as far as it counts here, with the
+hub ids that have this shape.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+from compiler.anatomy import Config, anatomy, dense_width, expert_width
+from compiler.packaged import packaged
+from compiler.source import Source, parse
+from schema.model import Model, Part
+from schema.scalar import Scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from schema.cluster import ModelFacts
+    from schema.model import Weights
+    from schema.scalar import Tree
+
+_FOLDER = "models"
+
+
+def catalogued(name: str) -> Model | None:
+    """The model of this hub id, or of this path: a folder that is called like a model holds it."""
+    for file in _files():
+        content = packaged("schema", f"{_FOLDER}/{file}")
+        if _short(name).encode() in content.lower():  # reading one file is cheap, parsing all is not
+            found = _named(name, _entry(file))
+            if found:
+                return found
+    return None
+
+
+def catalogue() -> tuple[Model, ...]:
+    """Every shape with every kind of weights that it is published in, by name."""
+    models = [
+        _of_checkpoint(file, str(checkpoint["ids"][0]), checkpoint)
+        for file in _files()
+        for checkpoint in _entry(file)["checkpoints"]
+    ]
+    return tuple(sorted(models, key=lambda model: (model.origin, model.name)))
+
+
+def catalogued_ids() -> tuple[str, ...]:
+    """Every hub id of the catalogue, sorted."""
+    ids = {each for file in _files() for checkpoint in _entry(file)["checkpoints"] for each in checkpoint["ids"]}
+    return tuple(sorted(ids))
+
+
+def others_of(name: str, weights: tuple[Weights, ...]) -> tuple[str, ...]:
+    """The hub ids of the same model whose weights are of these kinds."""
+    found = (
+        str(known)
+        for file in _files()
+        for checkpoint in _entry(file)["checkpoints"]
+        if checkpoint["weights"] in weights
+        for known in checkpoint["ids"]
+    )
+    return tuple(each for each in found if _short(each).startswith(_short(name).removesuffix("-fp8")))
+
+
+def from_config(content: bytes, name: str, origin: str) -> Model:
+    """The model of a config.json.
+
+    Raises:
+        ValueError: It is no config.json of a language model; the message says why.
+    """
+    try:
+        keys = json.loads(content)
+    except ValueError as fault:
+        raise ValueError(f"it is not JSON: {fault}") from fault
+    if not isinstance(keys, dict):
+        raise ValueError("it is no mapping")  # noqa: TRY004 - a fault of the file, as the others
+    model = _of_config(keys, name, origin)
+    if model.layers is None and model.heads is None:
+        raise ValueError("it says neither num_hidden_layers nor num_attention_heads")
+    return model
+
+
+def with_facts(model: Model, facts: ModelFacts) -> Model:
+    """The model with what the spec says about it."""
+    said = {
+        "layers": facts.layers,
+        "heads": facts.attention_heads,
+        "kv_heads": facts.kv_heads,
+        "experts": facts.experts,
+        "weights": facts.weights,
+    }
+    return model._replace(**cast("Any", {name: value for name, value in said.items() if value is not None}))
+
+
+def _named(name: str, entry: Mapping[str, Any]) -> Model | None:
+    for checkpoint in entry["checkpoints"]:
+        for known in checkpoint["ids"]:
+            if known.lower() == name.lower() or (name.startswith("/") and _short(known) == _short(name)):
+                return _of_checkpoint(entry["file"], known, checkpoint)
+    return None
+
+
+def _short(name: str) -> str:
+    """The last part of a hub id or path, in small letters."""
+    return name.rstrip("/").rpartition("/")[2].lower()
+
+
+def _of_checkpoint(file: str, known: str, checkpoint: Mapping[str, Any]) -> Model:
+    entry = _entry(file)
+    model = _of_config(
+        {**entry["config"], **checkpoint.get("config", {})}, known, f"the catalogue: schema/models/{file}"
+    )
+    return model._replace(
+        parts=model.parts or _evenly(model, entry["published"]["parameters"]),
+        weights=cast("Weights", checkpoint["weights"]),
+        pipeline=entry["pipeline"]["support"],
+        sources=(*entry["sources"], entry["pipeline"]["source"]),
+    )
+
+
+def _evenly(model: Model, parameters: int) -> tuple[Part, ...]:
+    """The weights of a model of a class without anatomy: what was published, nearly all of it in experts."""
+    layers = tuple(range(model.layers or 0))
+    return (Part("experts", parameters // len(layers), layers, "experts", quantised=True),) if layers else ()
+
+
+def _of_config(keys: Mapping[str, object], name: str, origin: str) -> Model:
+    config = Config(keys)
+    parts, cached = anatomy(config)
+    classes = keys.get("architectures")
+    return Model(
+        name=name,
+        origin=origin,
+        architecture=str(classes[0]) if isinstance(classes, list) and classes else "",
+        layers=config.maybe("num_hidden_layers"),
+        heads=config.maybe("num_attention_heads"),
+        kv_heads=1 if config.latent else config.maybe("num_key_value_heads", "num_attention_heads"),
+        latent=config.latent,
+        experts=config.experts,
+        experts_per_token=config.number("num_experts_per_tok"),
+        shared_experts=config.number("n_shared_experts"),
+        expert_width=expert_width(config),
+        dense_width=dense_width(config),
+        hidden=config.number("hidden_size"),
+        vocabulary=config.number("vocab_size"),
+        context=_context(config),
+        weights=_weights(keys),
+        parts=parts,
+        cached=cached,
+    )
+
+
+def _context(config: Config) -> int | None:
+    """The longest sequence, as vLLM derives it: a rope that is stretched (yarn and the like) is so from its original.
+
+    `_get_and_verify_max_len` of https://github.com/vllm-project/vllm/blob/v0.23.0/vllm/config/model.py.
+    """
+    written = config.maybe("max_position_embeddings")
+    rope = config.keys.get("rope_scaling") or config.keys.get("rope_parameters")
+    if not written or not isinstance(rope, dict):
+        return written
+    kind, factor = rope.get("rope_type", rope.get("type")), rope.get("factor")
+    if kind in ("su", "longrope", "llama3") or not isinstance(factor, int | float):
+        return written
+    original = rope.get("original_max_position_embeddings") if kind == "yarn" else None
+    return int((original if isinstance(original, int) else written) * factor)
+
+
+def _weights(keys: Mapping[str, object]) -> Weights:
+    """What config.json says of its numbers: `quantize` is ModelSlim's word, `quantization_config` everyone else's."""
+    slim = str(keys.get("quantize", "")).lower()
+    if slim:
+        return "w4a8" if slim.startswith("w4a8") else "w8a8"
+    quantised = keys.get("quantization_config")
+    method = str(quantised.get("quant_method", "")) if isinstance(quantised, dict) else ""
+    return "fp8" if method == "fp8" else "bf16"
+
+
+@cache
+def _files() -> tuple[str, ...]:
+    from importlib.resources import files  # noqa: PLC0415 - only a spec that is judged needs the list
+
+    names = (file.name for file in files("schema").joinpath(_FOLDER).iterdir())
+    return tuple(sorted(name for name in names if name.endswith(".yaml")))
+
+
+@cache
+def _entry(file: str) -> Mapping[str, Any]:
+    tree, faults = parse(Source(file, packaged("schema", f"{_FOLDER}/{file}")))
+    if faults or not isinstance(tree, dict):
+        raise ValueError(f"schema/{_FOLDER}/{file} is broken: {faults}")
+    return {**_plain(tree), "file": file}
+
+
+def _plain(value: Tree) -> Any:
+    """The tree as config.json would have it."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value.value if isinstance(value, Scalar) else value
