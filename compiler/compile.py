@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from compiler.diagnostics import has_errors
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from compiler.plan import Plan
     from compiler.remainder import Remainder
     from compiler.source import Source
+    from compiler.subject import Beside, Subject
     from schema.accelerator import Accelerator
     from schema.cluster import Cluster, Node
 
@@ -25,32 +28,51 @@ Purpose = Literal["render", "reach", "discover"]
 
 
 class Compiled(NamedTuple):
-    """The plan, or None when the spec has faults; and the faults and warnings, at their places."""
+    """What a spec compiles to.
+
+    Attributes:
+        plan: The plan, or None when the spec has faults.
+        diagnostics: The faults and warnings, at their places.
+        subject: The cluster with all that is known about it, or None when the spec could not be read as one.
+    """
 
     plan: Plan | None
     diagnostics: tuple[Located, ...]
+    subject: Subject | None = None
 
 
-def compile_spec(sources: Sequence[Source], purpose: Purpose = "render") -> Compiled:
-    """The plan of the spec in the first source, with the others laid onto it."""
+def nothing_beside(path: str) -> bytes:
+    """For a spec that stands alone: no file that it names is there."""
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+
+def compile_spec(sources: Sequence[Source], purpose: Purpose = "render", beside: Beside = nothing_beside) -> Compiled:
+    """The plan of the spec in the first source, the others laid onto it; `beside` reads the files that it names."""
     loaded = load(sources)
     found = loaded.diagnostics
-    plan = None
+    plan = subject = None
     if loaded.cluster is not None:
-        found = (*found, *_judged(loaded.cluster, purpose))
-        plan = None if has_errors(found) else _lowered(loaded.cluster, purpose)
+        subject = _subject(loaded.cluster, beside)
+        found = (*found, *_judged(subject, purpose))
+        plan = None if has_errors(found) else _lowered(subject, purpose)
     elif loaded.rest is not None:
-        found = (*found, *_judged_in_part(loaded.rest))
-    return Compiled(plan, locate(found, sources, loaded.entries) if found else ())
+        found = (*found, *_judged_in_part(loaded.rest, beside))
+    return Compiled(plan, locate(found, sources, loaded.entries) if found else (), subject)
 
 
-def _judged(cluster: Cluster, purpose: Purpose) -> tuple[Diagnostic, ...]:
-    from compiler.rules import RULES_FOR, judge  # noqa: PLC0415 - a spec that does not load needs none of it
+def _subject(cluster: Cluster, beside: Beside) -> Subject:
+    from compiler.subject import subject_of  # noqa: PLC0415 - a spec that does not load needs none of it
 
-    return judge(cluster, RULES_FOR[purpose])
+    return subject_of(cluster, beside)
 
 
-def _judged_in_part(rest: Remainder) -> tuple[Diagnostic, ...]:
+def _judged(subject: Subject, purpose: Purpose) -> tuple[Diagnostic, ...]:
+    from compiler.rules import RULES_FOR, judge  # noqa: PLC0415 - as above
+
+    return judge(subject, RULES_FOR[purpose])
+
+
+def _judged_in_part(rest: Remainder, beside: Beside) -> tuple[Diagnostic, ...]:
     """What the rules find in the sound parts, at the places that these have in the whole."""
     from compiler.rules import RULES_OF_A_PART, judge  # noqa: PLC0415
 
@@ -59,18 +81,16 @@ def _judged_in_part(rest: Remainder) -> tuple[Diagnostic, ...]:
             return ("nodes", rest.kept[path[1]], *path[2:])
         return path
 
-    found = judge(rest.cluster, RULES_OF_A_PART)
+    found = judge(_subject(rest.cluster, beside), RULES_OF_A_PART)
     return tuple(each._replace(path=in_whole(each.path), related=in_whole(each.related)) for each in found)
 
 
-def _lowered(cluster: Cluster, purpose: Purpose) -> Plan:
-    from compiler.facts import accelerator  # noqa: PLC0415
+def _lowered(subject: Subject, purpose: Purpose) -> Plan:
     from compiler.lower import lower  # noqa: PLC0415
-    from schema.accelerator import Accelerator as Known  # noqa: PLC0415
 
-    known = accelerator(cluster.accelerator)
-    assert isinstance(known, Known)  # noqa: S101 - the rules refuse any other
-    return lower(_without_misfits(cluster, known) if purpose == "discover" else cluster, known)
+    if purpose != "discover" or subject.accelerator is None:
+        return lower(subject)
+    return lower(subject._replace(cluster=_without_misfits(subject.cluster, subject.accelerator)))
 
 
 def _without_misfits(cluster: Cluster, known: Accelerator) -> Cluster:

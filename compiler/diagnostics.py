@@ -62,3 +62,8 @@ def path_text(path: Path) -> str:
     """The path as people write it: `nodes[1].address`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")
+
+
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """A number with its noun: `1 node`, `2 nodes`."""
+    return f"{number} {noun if number == 1 else nouns or noun + 's'}"

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from compiler import plan as p
 from compiler import said
+from compiler.arguments import vllm_release
+from compiler.buffers import BUFFER_MB, buffer_mb
 from compiler.container import definition
+from compiler.deployment import deployment_of
+from compiler.flags import flags_of, words
 from compiler.holes import symbolic
-from compiler.parallelism import asked_sizes
+from compiler.parallelism import asked
 from compiler.ray import ray_start
 from compiler.rules import HCCL_PORTS, LABEL_PREFIX
 from schema.cluster import UlimitSpec
@@ -19,6 +23,8 @@ from schema.cluster import UlimitSpec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from compiler.deployment import Deployment
+    from compiler.subject import Subject
     from schema.accelerator import Accelerator
     from schema.cluster import Cluster, Node
 
@@ -34,32 +40,45 @@ PEERS = (1, 2, 3)
 _ULIMITS = {"memlock": -1, "nofile": 1_048_576}
 
 
-def lower(cluster: Cluster, accelerator: Accelerator) -> p.Plan:
+def lower(subject: Subject) -> p.Plan:
     """The plan of a cluster that the rules found no error in."""
+    cluster, accelerator, where = subject.cluster, subject.accelerator, deployment_of(subject)
+    assert accelerator is not None, "the rules refuse any other"  # noqa: S101
+    assert where is not None, "the rules refuse nodes that are not alike"  # noqa: S101
     head = said.head_index(cluster)
     ports, timeouts = _ports(cluster), p.Timeouts(**dict(cluster.timeouts))
     container = _container(cluster)
-    shapes = _Shapes(cluster, accelerator, ports, cluster.nodes[head].address)
+    sizes = asked(cluster.serve.parallelism, where)
+    defaults = _defaults(cluster, where, sizes.tensor)
+    shapes = _Shapes(cluster, accelerator, ports, defaults)
     drafts = [
-        _draft(node, cluster, shapes.of(node, is_head=index == head), shapes.defaults)
+        _draft(node, cluster, shapes.of(node, is_head=index == head), defaults)
         for index, node in enumerate(cluster.nodes)
     ]
     hashes = _Hashes(container, timeouts)
     pairs = zip(drafts, _peers(drafts), strict=True)
     nodes = tuple(_finished(draft, peers, drafts[head].node, cluster.name, hashes) for draft, peers in pairs)
-    sizes = asked_sizes(cluster.serve.parallelism, [len(node.shape.npus) for node in nodes], cluster.model)
     return p.Plan(
         name=cluster.name,
         accelerator=accelerator,
+        hbm=where.hbm,
         container=container,
         cache=cluster.cache,
         ports=ports,
         timeouts=timeouts,
         parallelism=sizes,
-        serve=_serve(cluster, sizes, shapes.mounts),
+        serve=_serve(subject, sizes, shapes.mounts, where),
         nodes=nodes,
-        spec_digest=_digest(cluster.model_dump(mode="json")),
+        spec_digest=_digest(_said(subject)),
     )
+
+
+def _said(subject: Subject) -> object:
+    """All that the plan comes from: the spec, and the config.json that it names, as far as it counts."""
+    written = subject.cluster.model_dump(mode="json")
+    facts = subject.cluster.model
+    config = facts if isinstance(facts, str) else facts and facts.config
+    return [written, subject.model] if config else written
 
 
 def _ports(cluster: Cluster) -> p.Ports:
@@ -93,18 +112,15 @@ def _ulimit(name: str, limit: int | UlimitSpec) -> p.Ulimit:
     return p.Ulimit(name, limit, limit)
 
 
-# What vLLM claims by itself: `gpu_memory_utilization` in vllm/config/cache.py.
-_MEMORY_SHARE = 0.9
-
-
-def _serve(cluster: Cluster, sizes: p.Parallelism, mounts: tuple[p.Mount, ...]) -> p.Serve:
+def _serve(subject: Subject, sizes: p.Parallelism, mounts: tuple[p.Mount, ...], where: Deployment) -> p.Serve:
     """The guide's command: computed sizes first, then the spec's flags in the spec's order."""
-    written = cluster.serve
+    written, flags = subject.cluster.serve, flags_of(vllm_release(subject))
     lines = [("vllm", "serve", written.model), ("--distributed-executor-backend", "ray")]
     if sizes.pipeline > 1:
         lines.append(("--pipeline-parallel-size", str(sizes.pipeline)))
     lines.append(("--tensor-parallel-size", str(sizes.tensor)))
-    lines += [_flag(name, value) for name, value in written.args.items()]
+    given = (words(name, value, flags.get(name)) for name, value in written.args.items())
+    lines += [line for line in given if line]  # a switch that is off by itself needs no word
     if written.port != 8000:  # noqa: PLR2004 - vLLM's own default needs no flag, and the guide has none
         lines.append(("--port", str(written.port)))
     served = written.args.get("served-model-name", written.model)
@@ -114,7 +130,7 @@ def _serve(cluster: Cluster, sizes: p.Parallelism, mounts: tuple[p.Mount, ...]) 
         lines=tuple(lines),
         port=written.port,
         model_folder=_on_host(written.model, mounts),
-        memory_percent=_percent(written.args.get("gpu-memory-utilization")),
+        memory_percent=round(100 * where.share),
     )
 
 
@@ -127,42 +143,18 @@ def _on_host(path: str, mounts: tuple[p.Mount, ...]) -> str:
     return nearest.source.rstrip("/") + path[len(nearest.target.rstrip("/")) :]
 
 
-def _percent(share: object) -> int:
-    """A share as vLLM takes it, as percent; what is none, vLLM's own."""
-    try:
-        return round(100 * float(str(share))) if share is not None else round(100 * _MEMORY_SHARE)
-    except ValueError:
-        return round(100 * _MEMORY_SHARE)
-
-
-def _flag(name: str, value: object) -> tuple[str, ...]:
-    """One argument as vLLM's parser reads it (`vllm/utils/argparse_utils.py`, `vllm/engine/arg_utils.py`)."""
-    if value is True:
-        return (f"--{name}",)
-    if value is False:
-        return (f"--no-{name}",)
-    if isinstance(value, list):
-        return (f"--{name}", *(_word(item) for item in value))
-    word = _word(value)
-    return (f"--{name}={word}",) if word.startswith("-") else (f"--{name}", word)
-
-
-def _word(value: object) -> str:
-    if isinstance(value, bool | dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)
-
-
 class _Shapes:
     """Makes one Shape for all nodes that have it in common."""
 
-    def __init__(self, cluster: Cluster, accelerator: Accelerator, ports: p.Ports, head_address: str) -> None:
+    def __init__(
+        self, cluster: Cluster, accelerator: Accelerator, ports: p.Ports, defaults: Mapping[str, tuple[str, str]]
+    ) -> None:
         self.cluster = cluster
         self.accelerator = accelerator
         self.ports = ports
-        self.head_address = head_address
+        self.head_address = cluster.nodes[said.head_index(cluster)].address
         self.mounts = _mounts(cluster, accelerator)
-        self.defaults = _defaults(cluster)
+        self.defaults = defaults
         self.secrets = tuple(p.Secret(name, each.from_env) for name, each in cluster.secrets.items())
         self.own_env = dict.fromkeys(name for node in cluster.nodes for name in node.env)
         self.made: dict[object, p.Shape] = {}
@@ -214,7 +206,7 @@ _COMPUTED = (
 _OWN = tuple(name for name, _ in _COMPUTED[:6])
 
 
-def _defaults(cluster: Cluster) -> dict[str, tuple[str, str]]:
+def _defaults(cluster: Cluster, where: Deployment, tensor: int) -> dict[str, tuple[str, str]]:
     """Variables that are set unless the spec sets them: the value, and why."""
     defaults = {
         "HCCL_CONNECT_TIMEOUT": (
@@ -226,10 +218,9 @@ def _defaults(cluster: Cluster) -> dict[str, tuple[str, str]]:
             "seconds; large weights load longer than the 600 that vLLM waits by itself",
         ),
     }
-    if cluster.serve.args.get("enable-expert-parallel") is True and len(cluster.nodes) > 1:
-        # 609 MB were needed where 200 were set: https://github.com/vllm-project/vllm-ascend/issues/5287
-        why = "MB; experts that span nodes need more than HCCL's own 200"
-        defaults["HCCL_BUFFSIZE"] = ("1024", why)
+    needed = buffer_mb(where, tensor)
+    if needed != BUFFER_MB:
+        defaults["HCCL_BUFFSIZE"] = (str(needed), f"MB; expert parallelism needs more than HCCL's own {BUFFER_MB}")
     return defaults
 
 

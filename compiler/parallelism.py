@@ -1,74 +1,280 @@
-"""Tensor and pipeline parallelism: which sizes are legal, and which of them the spec asks for."""
+"""Tensor and pipeline parallelism: which sizes vLLM would take, which of them are best, and why."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from compiler.architectures import supports_pipeline
+from compiler.diagnostics import counted
+from compiler.memory import Fit, fit
 from compiler.plan import Parallelism
+from compiler.stages import partition_fault
+from compiler.troubles import troubles
 from schema.cluster import Sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator
 
-    from schema.cluster import ModelFacts
+    from compiler.deployment import Deployment
 
 Choice = Literal["pipeline", "tensor", "auto"]
 
+_VLLM = "https://github.com/vllm-project/vllm/blob/v0.23.0/vllm"
+_PIPELINE_GUIDE = (
+    "https://github.com/vllm-project/vllm-ascend/blob/main/docs/source/user_guide/feature_guide/pipeline_parallel.md"
+)
 
-def asked_sizes(written: Choice | Sizes, npus: Sequence[int], model: ModelFacts | None) -> Parallelism:
-    """The sizes that a spec asks for, in words or in numbers, on nodes with so many NPUs each."""
+
+class Refusal(NamedTuple):
+    """Why vLLM would refuse some sizes.
+
+    Attributes:
+        says: Its own words, where it has some.
+        source: Where it says them.
+        about: What would have to change: the sizes, or another word of the spec.
+    """
+
+    says: str
+    source: str
+    about: Literal["sizes", "experts", "partition"] = "sizes"
+
+
+class Candidate(NamedTuple):
+    """One way to spread the model over all NPUs.
+
+    Attributes:
+        tensor: How many NPUs share each layer.
+        pipeline: How many stages the layers are cut into.
+        refusals: Why vLLM would not take it; empty when it would.
+        fit: What it needs of the NPUs' memory; None when that is not known.
+    """
+
+    tensor: int
+    pipeline: int
+    refusals: tuple[Refusal, ...]
+    fit: Fit | None
+
+    @property
+    def text(self) -> str:
+        """The sizes as people write them."""
+        return Parallelism(self.tensor, self.pipeline, "").text
+
+
+def candidate(where: Deployment, tensor: int, pipeline: int) -> Candidate:
+    """These sizes, judged."""
+    refusals = tuple(found for rule in _RULES for found in rule(where, tensor, pipeline))
+    return Candidate(tensor, pipeline, refusals, None if refusals else fit(where, tensor, pipeline))
+
+
+def candidates(where: Deployment) -> tuple[Candidate, ...]:
+    """Every way to use all NPUs, judged, the largest TP first."""
+    return tuple(candidate(where, where.world // pipeline, pipeline) for pipeline in _divisors(where.world))
+
+
+def legal(where: Deployment) -> tuple[Candidate, ...]:
+    """Those that vLLM would take, the best first."""
+    return ranked(where, candidates(where))
+
+
+def ranked(where: Deployment, judged: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """Those of them that vLLM would take, the best first."""
+    return tuple(sorted((each for each in judged if not each.refusals), key=lambda each: _rank(where, each)))
+
+
+def asked(written: Choice | Sizes, where: Deployment) -> Parallelism:
+    """The sizes that a spec asks for, in words or in figures, on nodes that bring the same number of NPUs."""
     if isinstance(written, Sizes):
         return Parallelism(written.tensor, written.pipeline, "given by the spec")
-    return parallelism(len(npus), npus[0], written, model)
-
-
-def parallelism(nodes: int, npus_per_node: int, choice: Choice, model: ModelFacts | None) -> Parallelism:
-    """The sizes that `choice` means on this cluster.
-
-    `auto` takes the first legal one of: the guide's practice (TP inside a node, PP across nodes), which
-    keeps the heavy traffic inside the servers; all NPUs in one tensor group; the largest legal TP that
-    divides the NPUs. Without facts about the model, all are legal.
-    """
-    world = nodes * npus_per_node
-    if choice == "tensor":
-        return Parallelism(world, 1, f"tensor: TP is all {world} NPUs")
-    practice = Parallelism(
-        npus_per_node, nodes, f"pipeline: TP is the {npus_per_node} NPUs of a node, PP the {nodes} nodes"
-    )
-    if choice == "pipeline":
+    nodes, npus = where.nodes, where.npus[0]
+    if written == "tensor":
+        return Parallelism(where.world, 1, f"tensor: TP is all {where.world} NPUs")
+    stages = f"a node, PP the {nodes} nodes" if nodes > 1 else "the one node"
+    practice = Parallelism(npus, nodes, f"pipeline: TP is the {npus} NPUs of {stages}")
+    if written == "pipeline":
         return practice
-    legal = [sizes for sizes in _splits(world) if not illegal(*sizes, model)]
-    if (npus_per_node, nodes) in legal or not legal:
-        return practice._replace(reason="auto: TP within a node and PP across nodes, the guide's practice")
-    tensor, pipeline = next((each for each in legal if each == (world, 1)), legal[0])
-    reason = f"auto: {npus_per_node} x {nodes} is illegal for this model; the largest legal TP is {tensor}"
-    return Parallelism(tensor, pipeline, reason)
+    if where.model is None:
+        return practice._replace(reason="auto: the guide's practice, since nothing is known about the model")
+    found = legal(where)
+    if not found:
+        return practice._replace(reason="auto: no sizes are legal for this model on these NPUs")
+    return Parallelism(found[0].tensor, found[0].pipeline, f"auto: {_why(where, found)}")
 
 
-def illegal(tensor: int, pipeline: int, model: ModelFacts | None) -> str:
-    """Why vLLM would refuse these sizes for this model, in its own words where it has some; else empty.
+_MOST_NODES = 64
 
-    The rules are those of vLLM 0.23: `vllm/config/model.py` verify_with_parallel_config,
-    `vllm/model_executor/models/qwen3_moe.py`, `vllm/distributed/utils.py` get_pp_indices.
+
+def least_nodes(where: Deployment, above: int = 0) -> int:
+    """The least power of two of such nodes that holds the model and one sequence; 0 when none does."""
+    nodes, length = 1, where.length or (where.model and where.model.context) or 0
+    while nodes <= _MOST_NODES:
+        tried = where._replace(npus=where.npus[:1] * nodes, partition="")
+        if nodes > above and any(each.fit and each.fit.holds(length) for each in legal(tried)):
+            return nodes
+        nodes *= 2
+    return 0
+
+
+class Criterion(NamedTuple):
+    """What makes one choice of sizes better than another.
+
+    Attributes:
+        wanted: What should hold.
+        missed: What is said of a choice for which it does not.
+        holds: Whether it does.
+        source: Who says that it is better.
     """
+
+    wanted: str
+    missed: str
+    holds: Callable[[Deployment, Candidate], bool]
+    source: str
+
+
+def lost_by(where: Deployment, best: Candidate, other: Candidate) -> str:
+    """Why the other one of two legal choices is not the best."""
+    for criterion in CRITERIA:
+        if criterion.holds(where, best) and not criterion.holds(where, other):
+            return criterion.missed
+    return f"has more stages than {best.text}"
+
+
+def _rank(where: Deployment, each: Candidate) -> tuple[bool | int, ...]:
+    return (*(not criterion.holds(where, each) for criterion in CRITERIA), each.pipeline)
+
+
+def _why(where: Deployment, found: tuple[Candidate, ...]) -> str:
+    best, *others = found
+    if not others:
+        return f"{best.text} are the only sizes that vLLM takes for this model on {where.world} NPUs"
+    why = dict.fromkeys(lost_by(where, best, other) for other in others)
+    held = [criterion.wanted for criterion in CRITERIA if criterion.missed in why]
+    return f"the best of {len(found)} legal choices: {', '.join((*held, 'fewest stages'))}"
+
+
+def within_a_node(where: Deployment, tensor: int) -> bool:
+    """True when no tensor group has NPUs of two nodes."""
+    return all(npus % tensor == 0 for npus in where.npus)
+
+
+def _fits(_: Deployment, each: Candidate) -> bool:
+    return each.fit is None or each.fit.holds_weights
+
+
+def _holds_the_length(where: Deployment, each: Candidate) -> bool:
+    length = where.length or (where.model and where.model.context) or 0
+    return each.fit is None or each.fit.holds(length)
+
+
+def _is_not_known_to_fail(where: Deployment, each: Candidate) -> bool:
+    return not troubles(where, each.tensor, each.pipeline)
+
+
+def _stays_in_a_node(where: Deployment, each: Candidate) -> bool:
+    return within_a_node(where, each.tensor)
+
+
+_CACHE_CHECK = f"{_VLLM}/v1/core/kv_cache_utils.py"
+# In the order of their weight. The last one of all, fewest stages, is the guide's as well: "Use a TP-only deployment as
+# the baseline"; each stage more adds to the time of every token.
+CRITERIA = (
+    Criterion("the weights fit", "its weights do not fit", _fits, _CACHE_CHECK),
+    Criterion("max-model-len fits", "max-model-len does not fit", _holds_the_length, _CACHE_CHECK),
+    Criterion(
+        "nothing is known to fail",
+        "it is known to fail",
+        _is_not_known_to_fail,
+        "https://github.com/vllm-project/vllm-ascend/issues/3529",
+    ),
+    Criterion("TP stays inside a node", "its TP spans nodes", _stays_in_a_node, _PIPELINE_GUIDE),
+)
+
+
+def _heads(where: Deployment, tensor: int, _: int) -> Iterator[Refusal]:
+    model = where.model
+    if model and model.heads and model.heads % tensor:
+        says = f"Total number of attention heads ({model.heads}) must be divisible by tensor parallel size ({tensor})."
+        yield Refusal(says, f"{_VLLM}/config/model.py")
+
+
+def _kv_heads(where: Deployment, tensor: int, _: int) -> Iterator[Refusal]:
+    model = where.model
+    if model is None or not model.kv_heads or model.latent:
+        return
+    heads = model.kv_heads
+    if heads >= tensor and heads % tensor:
+        says = f"{heads} KV heads cannot be split evenly over {tensor} NPUs: assert total_num_kv_heads % tp_size == 0"
+    elif heads < tensor and tensor % heads:
+        says = f"{heads} KV heads cannot be repeated evenly on {tensor} NPUs: assert tp_size % total_num_kv_heads == 0"
+    else:
+        return
+    yield Refusal(says, f"{_VLLM}/model_executor/models/qwen3_moe.py")
+
+
+def _experts(where: Deployment, tensor: int, _: int) -> Iterator[Refusal]:
+    model = where.model
+    if model is None or model.experts is None:
+        return
+    if not model.experts and where.expert_parallel:
+        says = "Number of experts in the model must be greater than 0 when expert parallelism is enabled."
+        yield Refusal(says, f"{_VLLM}/config/model.py", "experts")
+    if model.experts and tensor > model.experts:
+        says = f"Tensor parallel size {tensor} is greater than the number of experts {model.experts}."
+        yield Refusal(says, f"{_VLLM}/model_executor/models/qwen3_moe.py")
+
+
+def _widths(where: Deployment, tensor: int, _: int) -> Iterator[Refusal]:
+    """What tensor parallelism cuts into equal slices; with expert parallelism experts are whole."""
+    model = where.model
     if model is None:
-        return ""
-    heads, kv_heads, experts, layers = model.attention_heads, model.kv_heads, model.experts, model.layers
-    if heads and heads % tensor:
-        return f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({tensor})."
-    if kv_heads and (kv_heads % tensor if kv_heads >= tensor else tensor % kv_heads):
-        return f"{kv_heads} KV heads can be neither split nor replicated evenly over {tensor} NPUs."
-    if experts and tensor > experts:
-        return f"Tensor parallel size {tensor} is greater than the number of experts {experts}."
-    if layers and pipeline > layers:
-        return f"{layers} layers cannot make {pipeline} pipeline stages."
-    return ""
+        return
+    source = f"{_VLLM}/distributed/utils.py"
+    if model.dense_width % tensor:
+        yield Refusal(
+            f"{model.dense_width} is not divisible by {tensor} (the feed-forward's intermediate_size)", source
+        )
+    if not where.expert_parallel and model.expert_width % tensor:
+        says = f"an expert's {model.expert_width} is not divisible by {tensor}: assert intermediate_size % tp_size == 0"
+        yield Refusal(says, f"{_VLLM}/model_executor/layers/fused_moe/layer.py")
+    padded = -(-model.vocabulary // 64) * 64  # vLLM pads the vocabulary first
+    if padded % tensor:
+        yield Refusal(f"{padded} is not divisible by {tensor} (the padded vocabulary)", source)
 
 
-def legal_sizes(world: int, model: ModelFacts | None) -> tuple[tuple[int, int], ...]:
-    """Every (TP, PP) that uses all NPUs and that vLLM would accept, the largest TP first."""
-    return tuple(sizes for sizes in _splits(world) if not illegal(*sizes, model))
+def _layers(where: Deployment, _: int, pipeline: int) -> Iterator[Refusal]:
+    model = where.model
+    if model is None or not model.layers:
+        return
+    source = f"{_VLLM}/distributed/utils.py"
+    if where.partition:
+        fault = partition_fault(where.partition, model.layers, pipeline)
+        if fault:
+            yield Refusal(fault, source, "partition")
+    elif pipeline > model.layers:
+        yield Refusal(f"{model.layers} layers cannot make {pipeline} pipeline stages: some would have none", source)
 
 
-def _splits(world: int) -> list[tuple[int, int]]:
-    return [(world // pipeline, pipeline) for pipeline in range(1, world + 1) if world % pipeline == 0]
+def _support(where: Deployment, _: int, pipeline: int) -> Iterator[Refusal]:
+    """Whether its class can be cut into stages, in this release."""
+    if pipeline == 1 or where.release is None or where.model is None:
+        return
+    if supports_pipeline(where.release, where.model.architecture) is False:
+        says = "Pipeline parallelism is not supported for this model."
+        yield Refusal(f"{says} Supported models implement the `SupportsPP` interface.", f"{_VLLM}/config/model.py")
+
+
+def _world(where: Deployment, tensor: int, pipeline: int) -> Iterator[Refusal]:
+    """Sizes that use other NPUs than there are: Ray would wait for more, or leave some idle."""
+    if tensor * pipeline != where.world:
+        nodes, npus = counted(where.nodes, "node"), counted(where.world, "NPU")
+        says = f"{tensor} x {pipeline} is {tensor * pipeline}, but the {nodes} bring {npus}"
+        yield Refusal(says, f"{_VLLM}/v1/executor/ray_utils.py")
+
+
+_RULES = (_world, _heads, _kv_heads, _experts, _widths, _layers, _support)
+
+
+@cache
+def _divisors(number: int) -> tuple[int, ...]:
+    small = [each for each in range(1, int(number**0.5) + 1) if number % each == 0]
+    return tuple(sorted({*small, *(number // each for each in small)}))

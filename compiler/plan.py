@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from schema.accelerator import Accelerator
+    from schema.accelerator import Accelerator, Hbm
 
 Role = Literal["head", "worker"]
 
@@ -327,6 +327,7 @@ class Plan:
 
     name: str
     accelerator: Accelerator
+    hbm: Hbm
     container: Container
     cache: str
     ports: Ports

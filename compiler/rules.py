@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from compiler.diagnostics import Diagnostic, error, warning
-from compiler.facts import accelerator, accelerator_names, known_bad
-from compiler.parallelism import asked_sizes, illegal, legal_sizes
+from compiler.arguments import arguments_are_vllms
+from compiler.diagnostics import Diagnostic, counted, error, warning
+from compiler.facts import accelerator, accelerator_names
+from compiler.images import image_fits, release_is_known
 from compiler.plan import AUTOSCALER_METRICS, DASHBOARD_METRICS, size_bytes
 from compiler.said import docker_of, env_of, interface_of, npu_addresses_of, npus_of
+from compiler.served import (
+    architecture_is_known,
+    context_holds,
+    hardware_runs_the_weights,
+    model_is_known,
+    quantisation_is_the_platforms,
+)
+from compiler.spread import hbm_is_one, nodes_are_alike, sizes_multiply_out, spread_is_sound
+from compiler.subject import Subject, config_is_one
+from compiler.troubles import known_to_fail
 from schema.accelerator import Accelerator, Refused
-from schema.cluster import FirstAddress, Sizes, UlimitSpec
+from schema.cluster import FirstAddress, UlimitSpec
 from schema.suggest import did_you_mean
 from schema.text import MAX_ENV_LINE
 
@@ -22,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from compiler.diagnostics import Path
+    from compiler.subject import Rule
     from schema.cluster import Cluster
 
 # Computed from one field each, so that a spec cannot make them disagree.
@@ -38,31 +48,6 @@ COMPUTED_ENV = {
 # Compose and Docker read these for themselves when a folder's env file is given to them.
 _READERS_OWN_ENV = re.compile(r"(?:COMPOSE|DOCKER|BUILDKIT)_.*")
 _SECRET_ENV = re.compile(r".*(?:TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY|PRIVATE_KEY)", re.IGNORECASE)
-COMPUTED_ARGS = {
-    **dict.fromkeys(
-        ("tensor-parallel-size", "tp", "pipeline-parallel-size", "pp"), "say it with `serve.parallelism`"
-    ),
-    "distributed-executor-backend": "it is always ray",
-    "port": "say it with `serve.port`",
-    "host": "the API listens on every interface of the head, at `serve.port`",
-    "uds": "the API listens at `serve.port`",
-    "model": "say it with `serve.model`",
-    "model-tag": "say it with `serve.model`",
-    "config": "write its flags here, where they are checked",
-    "num-gpus": "Ray would register GPUs instead of NPUs: github.com/vllm-project/vllm-ascend/issues/3114",
-    "api-key": "pass it as the secret VLLM_API_KEY, so that it stands in no file and no process list",
-    **dict.fromkeys(
-        ("nnodes", "node-rank", "master-addr", "master-port", "headless"),
-        "Ray brings the nodes together; this flag is for vLLM without Ray",
-    ),
-    **dict.fromkeys(
-        (
-            "data-parallel-size", "dp", "data-parallel-size-local", "data-parallel-rank",
-            "data-parallel-address", "data-parallel-rpc-port", "data-parallel-backend",
-        ),
-        "data parallelism over Ray hangs: github.com/vllm-project/vllm/issues/44878",
-    ),
-}  # fmt: skip
 # CANN's documented ranges: https://www.hiascend.com/document/detail/en/canncommercial/850/maintenref/envvar
 _ENV_RANGES = {
     "HCCL_CONNECT_TIMEOUT": (120, 7200),
@@ -72,7 +57,6 @@ _ENV_RANGES = {
     "HCCL_RDMA_RETRY_CNT": (1, 7),
     "HCCL_RDMA_QPS_PER_CONNECTION": (1, 8),
 }
-MAX_WORD = 128 * 1024 - 1  # MAX_ARG_STRLEN of Linux, less its NUL: execve(2)
 # docker/go-units `ulimit.go`: Docker refuses any other name.
 _ULIMIT_NAMES = (
     "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
@@ -82,20 +66,8 @@ _LEAST_SHM = 10 * 2**30  # Ray's object store takes up to 10 GB and falls back t
 LABEL_PREFIX = "ascend-cluster."
 
 
-Rule = Callable[["Subject"], "Iterator[Diagnostic]"]
-
-
-class Subject(NamedTuple):
-    """What the rules judge: the cluster, and its accelerator where there is such a one."""
-
-    cluster: Cluster
-    accelerator: Accelerator | None
-
-
-def judge(cluster: Cluster, rules: tuple[Rule, ...]) -> tuple[Diagnostic, ...]:
+def judge(subject: Subject, rules: tuple[Rule, ...]) -> tuple[Diagnostic, ...]:
     """Everything that the rules find, errors and warnings."""
-    known = accelerator(cluster.accelerator)
-    subject = Subject(cluster, known if isinstance(known, Accelerator) else None)
     return tuple(found for rule in rules for found in rule(subject))
 
 
@@ -109,34 +81,6 @@ def _accelerator_runs_this(subject: Subject) -> Iterator[Diagnostic]:
     elif isinstance(known, Refused):
         message = f"{known.title} cannot run this: {known.reason}"
         yield error("refused-accelerator", ("accelerator",), message, f"see {known.sources[0]}")
-
-
-def _image_fits(subject: Subject) -> Iterator[Diagnostic]:
-    image = subject.cluster.image
-    rest, _, digest = image.partition("@")
-    tag = rest.rsplit("/", 1)[-1].partition(":")[2]
-    if not digest and tag in ("", "latest"):
-        message = "without a tag each node may pull another image" if not tag else "`latest` may differ between nodes"
-        yield warning("image-not-pinned", ("image",), message, "name a release, like :v0.11.0, or a digest")
-    if subject.accelerator is None or not tag:
-        return
-    wanted, found = subject.accelerator.image_suffix, _suffix(tag)
-    if wanted != found:
-        made_for = f"has the suffix {found}" if found else "has no suffix, so the image is made for Atlas A2"
-        ending = wanted or "the version itself"
-        hint = f"the images for {subject.accelerator.name} end in {ending}: :{_retagged(tag, found, wanted)}"
-        yield warning("image-suffix", ("image",), f"the tag {tag} {made_for}", hint)
-
-
-def _suffix(tag: str) -> str:
-    match = re.fullmatch(r".*?(-a3|-310p|-950dt)?(?:-openeuler)?", tag)
-    return (match and match[1]) or ""
-
-
-def _retagged(tag: str, found: str, wanted: str) -> str:
-    base = tag.removesuffix("-openeuler")
-    system = tag[len(base) :]
-    return base.removesuffix(found) + wanted + system
 
 
 def _names_are_unique(subject: Subject) -> Iterator[Diagnostic]:
@@ -181,7 +125,7 @@ def _one_head(subject: Subject) -> Iterator[Diagnostic]:
 
 
 def _npus_exist(subject: Subject) -> Iterator[Diagnostic]:
-    cluster, known = subject
+    cluster, known = subject[:2]
     if known is None:
         return
     written = [(("defaults", "npus"), cluster.defaults.npus)]
@@ -210,7 +154,7 @@ def _npus_exist(subject: Subject) -> Iterator[Diagnostic]:
 
 
 def _npu_addresses_fit(subject: Subject) -> Iterator[Diagnostic]:
-    cluster, known = subject
+    cluster, known = subject[:2]
     if known is None:
         return
     for index, node in enumerate(cluster.nodes):
@@ -227,7 +171,7 @@ def _npu_addresses_fit(subject: Subject) -> Iterator[Diagnostic]:
             yield from _consecutive(written, len(npus), known, path)
         elif len(written) != len(npus):
             off = len(npus) - len(written)
-            count = f"{_counted(len(written), 'address', 'addresses')} for {_counted(len(npus), 'NPU')}"
+            count = f"{counted(len(written), 'address', 'addresses')} for {counted(len(npus), 'NPU')}"
             message = f"{count}: {off} missing" if off > 0 else f"{count}: {-off} too many"
             yield error("npu-address-count", path, message, f"one per NPU, in the order {_listed(npus)}")
 
@@ -248,7 +192,7 @@ def _listed(npus: tuple[int, ...]) -> str:
 
 
 def _npu_addresses_are_unique(subject: Subject) -> Iterator[Diagnostic]:
-    cluster, known = subject
+    cluster, known = subject[:2]
     if known is None:
         return
     hosts = {node.address: node.name for node in cluster.nodes}
@@ -270,79 +214,6 @@ def _npu_addresses_are_unique(subject: Subject) -> Iterator[Diagnostic]:
 
 def _index(path: Path) -> int:
     return int(path[1])
-
-
-def _nodes_are_alike(subject: Subject) -> Iterator[Diagnostic]:
-    cluster, known = subject
-    if known is None or isinstance(cluster.serve.parallelism, Sizes):
-        return
-    counts = [len(npus_of(node, cluster, known)) for node in cluster.nodes]
-    usual = Counter(counts).most_common(1)[0][0]
-    for index, count in enumerate(counts):
-        if count != usual:
-            path = ("nodes", index, "npus") if cluster.nodes[index].npus is not None else ("nodes", index)
-            message = f"{cluster.nodes[index].name} brings {count} NPUs, most nodes bring {usual}"
-            hint = "use the same number on all nodes, or give explicit sizes: parallelism: {tensor: N, pipeline: M}"
-            yield error("uneven-npus", path, message, hint)
-
-
-def _sizes_multiply_out(subject: Subject) -> Iterator[Diagnostic]:
-    cluster, known = subject
-    if known is None:
-        return
-    written = cluster.serve.parallelism
-    counts = [len(npus_of(node, cluster, known)) for node in cluster.nodes]
-    world = sum(counts)
-    path: Path = ("serve", "parallelism")
-    if isinstance(written, Sizes):
-        if written.tensor * written.pipeline != world:
-            message = (
-                f"{written.tensor} x {written.pipeline} is {written.tensor * written.pipeline}, "
-                f"but the {_counted(len(counts), 'node')} bring {_counted(world, 'NPU')}"
-            )
-            yield error("parallelism-size", path, message, _sizes_hint(world, cluster))
-            return
-    elif len(set(counts)) != 1 or not counts[0]:
-        return
-    tensor, pipeline, _ = asked_sizes(written, counts, cluster.model)
-    if reason := illegal(tensor, pipeline, cluster.model):
-        yield error(
-            "parallelism-illegal",
-            path,
-            f"TP {tensor} x PP {pipeline}: {reason}",
-            _sizes_hint(world, cluster),
-        )
-
-
-def _known_to_fail(subject: Subject) -> Iterator[Diagnostic]:
-    cluster, known = subject
-    if known is None:
-        return
-    counts = [len(npus_of(node, cluster, known)) for node in cluster.nodes]
-    pipeline = asked_sizes(cluster.serve.parallelism, counts, cluster.model).pipeline
-    release = cluster.image.partition("@")[0].rpartition(":")[2].partition("-")[0]
-    expert_parallel = cluster.serve.args.get("enable-expert-parallel") is True
-    for each in known_bad():
-        if (
-            (not each.releases or release in each.releases)
-            and (not each.expert_parallel or expert_parallel)
-            and (not each.pipeline or pipeline > 1)
-            and (not each.several_nodes or len(counts) > 1)
-        ):
-            path: Path = ("serve", "args", "enable-expert-parallel") if each.expert_parallel else ("image",)
-            yield warning("known-bad", path, f"{each.says}: {each.source}", each.instead, at_key=each.expert_parallel)
-
-
-def _sizes_hint(world: int, cluster: Cluster) -> str:
-    legal = legal_sizes(world, cluster.model)
-    if not legal:
-        return "no sizes use all NPUs with this model; use fewer NPUs"
-    shown = ", ".join(f"{{tensor: {tensor}, pipeline: {pipeline}}}" for tensor, pipeline in legal[:6])
-    return f"what multiplies out: {shown}{', ...' if len(legal) > 6 else ''}"  # noqa: PLR2004
-
-
-def _counted(number: int, noun: str, nouns: str = "") -> str:
-    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
 
 
 HCCL_PORTS = 16  # HCCL_IF_BASE_PORT and the 15 after it
@@ -466,41 +337,8 @@ def _one_path_inside_a_server(subject: Subject) -> Iterator[Diagnostic]:
             return
 
 
-def _args_are_vllms(subject: Subject) -> Iterator[Diagnostic]:
-    for name, value in subject.cluster.serve.args.items():
-        path = ("serve", "args", name)
-        for computed in (name, name.removeprefix("no-")):
-            if computed in COMPUTED_ARGS:
-                message = "may not be given by hand"
-                yield error("computed-arg", path, message, COMPUTED_ARGS[computed], at_key=True)
-                break
-        yield from _words_are_values(path, value)
-        if isinstance(value, str) and value.lower() in ("true", "false"):
-            message = f"{value!r} in quotes is text, so vLLM gets it as a value of --{name}"
-            yield warning("quoted-boolean", path, message, f"write {value.lower()} without quotes for the flag itself")
-        if len(str(value).encode()) > MAX_WORD:
-            yield error("vllm-value", path, "is longer than the 128 KiB that a word of a command may have")
-    served = subject.cluster.serve.args.get("served-model-name")
-    if served is not None and (not served or isinstance(served, bool | dict)):
-        yield error("wrong-type", ("serve", "args", "served-model-name"), "should be the name that requests use")
-
-
-def _words_are_values(path: Path, value: object) -> Iterator[Diagnostic]:
-    """A list is several words after one flag, and argparse takes a word with a dash for the next flag."""
-    if not isinstance(value, list):
-        return
-    if not value:
-        yield error("wrong-length", path, "is an empty list", "leave the flag out, or give it a value")
-    for position, item in enumerate(value):
-        if isinstance(item, list | dict):
-            continue
-        if str(item).startswith("-"):
-            message = f"{item!r} begins with a dash, so vLLM would take it for a flag"
-            yield error("vllm-value", (*path, position), message, "vLLM has no way to pass it in a list")
-
-
 def _mounts_do_not_clash(subject: Subject) -> Iterator[Diagnostic]:
-    cluster, known = subject
+    cluster, known = subject[:2]
     container = cluster.container
     taken: dict[str, Path] = {"/root/.cache": ("cache",)}
     ours = {target for _, target in known.mounts} if known else set()
@@ -544,7 +382,7 @@ def _ulimits_are_dockers(subject: Subject) -> Iterator[Diagnostic]:
 
 
 def _privileged_numbers_have_no_gaps(subject: Subject) -> Iterator[Diagnostic]:
-    cluster, known = subject
+    cluster, known = subject[:2]
     if not cluster.container.privileged or known is None:
         return
     for index, node in enumerate(cluster.nodes):
@@ -590,7 +428,8 @@ def _labels_are_not_ours(subject: Subject) -> Iterator[Diagnostic]:
 
 RULES = (
     _accelerator_runs_this,
-    _image_fits,
+    image_fits,
+    release_is_known,
     _names_are_unique,
     _addresses_are_unique,
     _interfaces_are_named,
@@ -598,13 +437,21 @@ RULES = (
     _npus_exist,
     _npu_addresses_fit,
     _npu_addresses_are_unique,
-    _nodes_are_alike,
-    _sizes_multiply_out,
-    _known_to_fail,
+    config_is_one,
+    model_is_known,
+    architecture_is_known,
+    context_holds,
+    hardware_runs_the_weights,
+    quantisation_is_the_platforms,
+    nodes_are_alike,
+    hbm_is_one,
+    sizes_multiply_out,
+    spread_is_sound,
+    known_to_fail,
     _ports_are_distinct,
     _env_is_ours_to_give,
     _one_path_inside_a_server,
-    _args_are_vllms,
+    arguments_are_vllms,
     _mounts_do_not_clash,
     _ulimits_are_dockers,
     _privileged_numbers_have_no_gaps,
@@ -638,10 +485,13 @@ RULES_OF_A_PART = tuple(
     for rule in RULES
     if rule
     not in (
+        release_is_known,
         _interfaces_are_named,
         _npu_addresses_fit,
-        _nodes_are_alike,
-        _sizes_multiply_out,
-        _known_to_fail,
+        model_is_known,
+        nodes_are_alike,
+        sizes_multiply_out,
+        spread_is_sound,
+        known_to_fail,
     )
 )

@@ -19,6 +19,18 @@ class Network(NamedTuple):
     ping: tuple[str, ...]
 
 
+class Hbm(NamedTuple):
+    """The memory of one NPU.
+
+    Attributes:
+        total_mib: What npu-smi shows.
+        usable_mib: What a program can have of it: the total that vLLM goes by.
+    """
+
+    total_mib: int
+    usable_mib: int
+
+
 class Accelerator(NamedTuple):
     """One generation of Ascend servers.
 
@@ -31,6 +43,7 @@ class Accelerator(NamedTuple):
         management_devices: Device nodes that every container needs.
         mounts: The host's files and folders that every container gets, read-only: (source, target) each.
         network: hccn_tool's words on this generation.
+        hbm: The kinds of memory that its NPUs come with, the usual one first.
         super_pod: True where nodes are joined by HCCS and npu-smi knows a super pod id.
         sources: Where these facts come from.
     """
@@ -43,6 +56,7 @@ class Accelerator(NamedTuple):
     management_devices: tuple[str, ...]
     mounts: tuple[tuple[str, str], ...]
     network: Network
+    hbm: tuple[Hbm, ...]
     super_pod: bool
     sources: tuple[str, ...]
 

@@ -14,6 +14,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from schema.model import WEIGHTS, Weights
 from schema.scalar import REFUSED, Scalar
 from schema.suggest import did_you_mean
 from schema.text import (
@@ -24,6 +25,7 @@ from schema.text import (
     Docker,
     EnvName,
     EnvValue,
+    FilePath,
     Flag,
     Image,
     Interface,
@@ -315,7 +317,13 @@ class TimeoutsSpec(Strict):
 
 
 class ModelFacts(Strict):
-    """Facts of a model's config.json; with them illegal sizes are refused here and not after minutes of loading."""
+    """Facts about the model; what they do not say, the catalogue or the config.json may."""
+
+    config: FilePath | None = Field(None, examples=["models/qwen3/config.json"])
+    """The model's config.json, on the machine that compiles; relative to the spec."""
+
+    weights: Annotated[Weights, _choice(*WEIGHTS)] | None = Field(None, examples=["w8a8"])
+    """What the checkpoint's numbers are: `w8a8` and `w4a8` are ModelSlim's, which need `quantization: ascend`."""
 
     layers: Annotated[Whole, Field(ge=1)] | None = Field(None, examples=[94])
     """num_hidden_layers"""
@@ -328,6 +336,24 @@ class ModelFacts(Strict):
 
     experts: Annotated[Whole, Field(ge=0)] | None = Field(None, examples=[128])
     """num_experts or n_routed_experts; 0 for a dense model"""
+
+
+def _model_form(value: Any) -> str:
+    return "\0facts" if isinstance(value, dict | ModelFacts) else "\0path"
+
+
+def _about_the_model(value: Any) -> Any:
+    if not isinstance(value, dict | str | ModelFacts) and value is not REFUSED:
+        message = f"should be the path of a config.json, or facts like {{layers: 94}}, not {kind(value)}"
+        raise fault("wrong-type", message)
+    return value
+
+
+AboutTheModel = Annotated[
+    Annotated[FilePath, Tag("\0path")] | Annotated[ModelFacts, Tag("\0facts")],
+    Discriminator(_model_form),
+    BeforeValidator(_about_the_model),
+]
 
 
 def _version(value: Any) -> int:
@@ -352,6 +378,9 @@ class Cluster(Strict):
 
     accelerator: Text = Field(examples=["atlas-a2"])
     """The generation of the servers: `atlas-a2` (8 NPUs) or `atlas-a3` (16 NPUs)."""
+
+    hbm_size: Size | None = Field(None, examples=["32g"])
+    """Memory of one NPU, as `npu-smi info` shows it: `64g`, or `32g` on Atlas A2 servers with 910B4."""
 
     image: Image = Field(examples=["quay.io/ascend/vllm-ascend:v0.11.0"])
     """The vllm-ascend image, the same on every node; for atlas-a3 its tag ends in `-a3`."""
@@ -383,5 +412,7 @@ class Cluster(Strict):
     timeouts: TimeoutsSpec = Field(default_factory=lambda: TimeoutsSpec(), examples=[{"ray_join": 900}])  # noqa: PLW0108
     """Limits of everything that waits."""
 
-    model: ModelFacts | None = Field(None, examples=[{"layers": 94, "attention_heads": 64, "kv_heads": 4}])
-    """Facts about the model, for the rules of tensor and pipeline parallelism."""
+    model: AboutTheModel | None = Field(
+        None, examples=["models/qwen3/config.json", {"layers": 94, "attention_heads": 64, "kv_heads": 4}]
+    )
+    """For a model that the catalogue does not know: the path of its config.json, or facts."""

@@ -250,6 +250,14 @@ def _truth(value: Any) -> bool:
     return truth
 
 
+def _file_path(value: Any) -> str:
+    text = _clean(as_text(value))
+    if not text or text.endswith("/"):
+        hint = "like models/qwen3/config.json, relative to the spec"
+        raise fault("path", f"{shown(text)} is no path of a file", hint)
+    return text
+
+
 def _label(value: Any) -> str:
     text = as_text(value)
     if not _LABEL.fullmatch(text):
@@ -263,8 +271,11 @@ def _label(value: Any) -> str:
 def _flag(value: Any) -> str:
     text = as_text(value)
     if not _FLAG.fullmatch(text):
-        plain = text.lstrip("-").replace("_", "-").lower()
+        name, dot, keys = text.lstrip("-").partition(".")
+        plain = name.replace("_", "-").lower() + dot + keys
         hint = f"did you mean {plain}?" if _FLAG.fullmatch(plain) else "like max-model-len"
+        if re.fullmatch(r"-*O(?:[0-9.=].*)?", text):
+            hint = "vLLM's -O is optimization-level: 3, and before vLLM 0.12 compilation-config: {level: 3}"
         raise fault("vllm-flag", f"{shown(text)} is no vLLM flag without its dashes", hint)
     return text
 
@@ -294,6 +305,7 @@ Interface = Annotated[
 ]
 Address = Annotated[str, BeforeValidator(_ipv4), Field(json_schema_extra={"pattern": r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"})]
 AbsolutePath = Annotated[str, BeforeValidator(_absolute), Field(json_schema_extra={"pattern": "^/"})]
+FilePath = Annotated[str, BeforeValidator(_file_path)]
 Device = Annotated[
     str,
     _matching(_DEVICE, "device", "device node", "a path like /dev/davinci0"),

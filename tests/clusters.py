@@ -89,7 +89,7 @@ def spec(nodes: list[Node], **more: Any) -> bytes:
             }
             for node in nodes
         ],
-        "serve": {"model": "Qwen/Qwen3-235B-A22B", "parallelism": "pipeline"},
+        "serve": {"model": "Qwen/Qwen3-32B", "parallelism": "pipeline"},
         **more,
     }
     return json.dumps(document, indent=1).encode()

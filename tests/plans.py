@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.plan import Container, Mount, NodePlan, Parallelism, Peer, Plan, Ports, Serve, Shape, Timeouts, Ulimit
-from schema.accelerator import Accelerator, Network
+from schema.accelerator import Accelerator, Hbm, Network
 
 MANAGEMENT = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
 DRIVER = (
@@ -26,6 +26,7 @@ A2 = Accelerator(
     management_devices=MANAGEMENT,
     mounts=tuple((path, path) for path in DRIVER),
     network=Network(("-ip", "-g"), "ipaddr", ("-ping", "-g", "address")),
+    hbm=(Hbm(65536, 62420), Hbm(32768, 30197)),
     super_pod=False,
     sources=("https://github.com/vllm-project/vllm-ascend",),
 )
@@ -35,6 +36,7 @@ A3 = A2._replace(
     npus=16,
     image_suffix="-a3",
     network=Network(("-vnic", "-g"), "vnic ipaddr", ("-hccs_ping", "-g", "address")),
+    hbm=(Hbm(65536, 62740),),
     super_pod=True,
 )
 PORTS = Ports(
@@ -107,6 +109,7 @@ def two_nodes(accelerator: Accelerator, *, every_pair: bool = True) -> Plan:
     return Plan(
         name="qwen3",
         accelerator=accelerator,
+        hbm=accelerator.hbm[0],
         container=Container("qwen3", IMAGE, "16g", init=True, privileged=False, ulimits=ULIMITS),
         cache=CACHE,
         ports=PORTS,

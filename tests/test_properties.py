@@ -86,7 +86,7 @@ def cases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def _case(spec: hostile.Spec, folder: Path) -> Case:
-    plan, diagnostics = compiled(spec)
+    plan, diagnostics, _ = compiled(spec)
     assert plan is not None, (diagnostics, spec)
     for file in render(plan).files:
         path = folder / file.path
@@ -169,7 +169,7 @@ def told_environment(file: Path) -> dict[bytes, bytes]:
 def test_a_spec_compiles_or_is_refused_at_places_in_it(number: int) -> None:
     refused = 0
     for spec in hostile.corpus(hostile.broken_specs(), BATCH * 2, number):
-        plan, diagnostics = compiled(spec)
+        plan, diagnostics, _ = compiled(spec)
         source = source_of(spec)
         lines = source.content.decode().split("\n")
         for each in diagnostics:

@@ -91,7 +91,7 @@ def bundle(docker: Engine, spec: Mapping[str, object] | bytes, name: str) -> Nod
     """The head of the spec's bundle, written out."""
     text = spec if isinstance(spec, bytes) else hostile.yaml(spec).encode()
     overlay = hostile.yaml({"container": {"ulimits": allowed_ulimits()}}).encode()
-    plan, diagnostics = compile_spec([Source("spec.yaml", text), Source("overlay.yaml", overlay)])
+    plan, diagnostics, _ = compile_spec([Source("spec.yaml", text), Source("overlay.yaml", overlay)])
     assert plan is not None, diagnostics
     for file in render(plan).files:
         path = docker.folder / name / file.path

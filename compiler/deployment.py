@@ -1,0 +1,139 @@
+"""What parallelism and memory depend on, taken out of a spec: so that other values can be tried in their place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from compiler.plan import size_bytes
+from compiler.releases import at_least
+from compiler.said import env_of, npus_of
+from schema.cluster import Sizes
+
+if TYPE_CHECKING:
+    from compiler.subject import Subject
+    from schema.accelerator import Accelerator, Hbm
+    from schema.cluster import Cluster
+    from schema.model import Model
+    from schema.release import Release
+
+# Those of vLLM unless the spec says otherwise: `vllm/config/cache.py`, where the share grew in 0.20, `scheduler.py`.
+MEMORY_SHARE, LATER_SHARE = 0.9, 0.92
+SEQUENCES = 256
+
+
+class Deployment(NamedTuple):
+    """One model on one cluster.
+
+    Attributes:
+        npus: How many NPUs each node brings.
+        hbm: The memory of one NPU.
+        super_pod: True where nodes are joined by HCCS, and not by RoCE.
+        model: What is served; None when nothing is known about it.
+        release: The vllm-ascend release, or None when it is not known.
+        expert_parallel: Whole experts on each NPU instead of a slice of every expert.
+        share: The part of an NPU's memory that vLLM claims: `gpu-memory-utilization`.
+        length: The longest sequence to be served, in tokens; None for the model's own.
+        sequences: How many are worked on at a time: `max-num-seqs`.
+        partition: VLLM_PP_LAYER_PARTITION, or empty.
+        buffer_mb: HCCL_BUFFSIZE as the spec has it; 0 when it leaves that to us.
+        flags: The flags that `vllm serve` is given, but those that are false.
+    """
+
+    npus: tuple[int, ...]
+    hbm: Hbm
+    super_pod: bool
+    model: Model | None
+    release: Release | None = None
+    expert_parallel: bool = False
+    share: float = MEMORY_SHARE
+    length: int | None = None
+    sequences: int = SEQUENCES
+    partition: str = ""
+    buffer_mb: int = 0
+    flags: tuple[str, ...] = ()
+
+    @property
+    def world(self) -> int:
+        """All NPUs."""
+        return sum(self.npus)
+
+    @property
+    def nodes(self) -> int:
+        """All nodes."""
+        return len(self.npus)
+
+
+def deployment_of(subject: Subject) -> Deployment | None:
+    """What the spec deploys, or None when its nodes are not such that sizes can be told for them."""
+    cluster, known = subject.cluster, subject.accelerator
+    if known is None:
+        return None
+    npus = tuple(len(npus_of(node, cluster, known)) for node in cluster.nodes)
+    if not all(npus) or not (isinstance(cluster.serve.parallelism, Sizes) or len(set(npus)) == 1):
+        return None
+    args, env = cluster.serve.args, env_of(cluster.nodes[0], cluster)
+    buffer = env.get("HCCL_BUFFSIZE", "")
+    vllm = subject.release.vllm if subject.release else ""
+    return Deployment(
+        npus=npus,
+        hbm=hbm_of(cluster, known) or known.hbm[0],
+        super_pod=known.super_pod,
+        model=subject.model and as_loaded(subject.model, vllm),
+        release=subject.release,
+        expert_parallel=args.get("enable-expert-parallel") is True,
+        share=share_of(args.get("gpu-memory-utilization"), vllm),
+        length=tokens(args.get("max-model-len")),
+        sequences=tokens(args.get("max-num-seqs")) or SEQUENCES,
+        partition=env.get("VLLM_PP_LAYER_PARTITION", ""),
+        buffer_mb=int(buffer) if buffer.isdecimal() else 0,
+        flags=tuple(flag for flag, value in args.items() if value is not False),
+    )
+
+
+def hbm_of(cluster: Cluster, known: Accelerator) -> Hbm | None:
+    """The memory that the spec says its NPUs have; None when the accelerator has no such kind."""
+    if cluster.hbm_size is None:
+        return known.hbm[0]
+    wanted = size_bytes(cluster.hbm_size) >> 20
+    return next((hbm for hbm in known.hbm if hbm.total_mib == wanted), None)
+
+
+def share_of(written: object, vllm: str) -> float:
+    """`gpu-memory-utilization` as vLLM takes it; what is none, this release's own."""
+    otherwise = LATER_SHARE if at_least(vllm, "0.20.0") else MEMORY_SHARE
+    try:
+        share = float(str(written)) if written is not None else otherwise
+    except ValueError:
+        return otherwise
+    return share if 0 < share <= 1 else otherwise
+
+
+_MULTIPLES = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+def tokens(written: object) -> int | None:
+    """A number of tokens as vLLM reads it: 8192, or 8k (8000), 8K (8192); None for what is none, and for its `auto`.
+
+    `human_readable_int` of https://github.com/vllm-project/vllm/blob/v0.11.0/vllm/engine/arg_utils.py.
+    """
+    text = str(written).strip()
+    times = _MULTIPLES.get(text[-1:], 1)
+    digits = text[:-1] if text[-1:] in _MULTIPLES else text
+    try:
+        number = int(float(digits) * times) if "." in digits and times > 1 else int(digits) * times
+    except ValueError:
+        return None
+    return number if number > 0 else None
+
+
+def widened(model: Model, vllm: str) -> bool:
+    """True for MiniMax's FP8, which vllm-ascend makes BF16 at load, from v0.17.0rc1 on.
+
+    https://github.com/vllm-project/vllm-ascend/blob/v0.18.0/vllm_ascend/patch/platform/patch_minimax_m2_config.py
+    """
+    return model.architecture == "MiniMaxM2ForCausalLM" and model.weights == "fp8" and at_least(vllm, "0.17.0")
+
+
+def as_loaded(model: Model, vllm: str) -> Model:
+    """The model as it lies in memory."""
+    return model._replace(weights="bf16") if vllm and widened(model, vllm) else model
