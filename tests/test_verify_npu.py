@@ -15,6 +15,8 @@ import pytest
 from plans import A2, two_nodes
 from verify_host import HERE, TEMPLATES, Host, statuses, verdict
 
+from schema.accelerator import Hbm
+
 FINE = {"ok"}
 NO_ADDRESS = "0.0.0.0"  # noqa: S104 - how hccn_tool says that there is none
 CARDS = "firmware,processes,health,hbm"
@@ -215,14 +217,24 @@ def test_an_npu_smi_that_hangs_is_given_up_once(a2: Host) -> None:
     ],
 )
 def test_hbm(tmp_path: Path, used: str, total: str, percent: int, status: str) -> None:
-    plan = two_nodes(A2)
-    host = Host(tmp_path, dataclasses.replace(plan, serve=dataclasses.replace(plan.serve, memory_percent=percent)))
+    plan, hbm = two_nodes(A2), Hbm(int(total), 0)
+    serve = dataclasses.replace(plan.serve, memory_percent=percent)
+    host = Host(tmp_path, dataclasses.replace(plan, serve=serve, hbm=hbm))
     host.state |= {"hbm.3": used, "hbm_total": total}
     found, seen = verdict(host, "hbm[3]")
     assert found == status
     assert seen.startswith(f"{used} of {total} MB used")
     host.state["hbm_blank"] = ""
     assert verdict(host, "hbm[3]") == (found, seen)
+
+
+def test_an_npu_with_less_memory_than_planned_fails(a2: Host) -> None:
+    a2.state |= {"hbm.3": "2900", "hbm_total": "32768"}
+    check = a2.run("--json", "--only", "hbm").checks["hbm[3]"]
+    assert (check["status"], check["seen"]) == ("FAIL", "an NPU of 32768 MB")
+    assert "hbm_size: 32g" in check["next"]
+    a2.state["hbm_total"] = "62432"  # some versions show what is usable
+    assert verdict(a2, "hbm[3]")[0] == "ok"
 
 
 def test_while_the_own_container_runs_its_use_is_no_fault(a2: Host) -> None:
