@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from compiler import __version__
-from compiler.say import AT_FAULT, BUG, DONE, INTERRUPTED, coloured, say
+from compiler.say import AT_FAULT, BUG, DONE, INTERRUPTED, USAGE, coloured, say
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_SPEC = "cluster.yaml"
 _DEFAULT_OUTPUT = "generated"
+_MAX_CONFIG = 16 * 2**20  # a config.json has a few KB; this is none
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,6 +91,23 @@ def _parser() -> argparse.ArgumentParser:
         help="how long to wait for another render (default: %(default)g)",
     )
     render.add_argument("-q", "--quiet", action="store_true", help="say nothing when all is well")
+
+    explain = _command(
+        commands, "explain", _explain, "say why these sizes, what fits, and which line of a spec makes a generated line"
+    )
+    explain.add_argument(
+        "targets", nargs="*", metavar="SPEC | FILE:LINE [SPEC]",
+        help=f"the cluster spec (default: {_DEFAULT_SPEC}); or a line of a generated file: where does it come from",
+    )  # fmt: skip
+    explain.add_argument(
+        "-f", "--overlay", action="append", default=[], metavar="OVERLAY",
+        help="lay this file onto the spec; may be given several times, left to right",
+    )  # fmt: skip
+    explain.add_argument(
+        "--what-if", action="append", default=[], metavar="KEY=VALUE[,...]",
+        help="compare with other values, as tensor=16 or nodes=4,max-model-len=32k; may be given several times",
+    )  # fmt: skip
+    explain.add_argument("--json", action="store_true", help="print one JSON document")
 
     verify = _command(commands, "verify", _verify, "run each node's verify.sh, and judge across the nodes")
     _add_spec(verify)
@@ -214,6 +232,20 @@ def _render(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _explain(options: argparse.Namespace) -> int:
+    from compiler import cli_explain  # noqa: PLC0415
+
+    try:
+        options.spec, line = cli_explain.targets_of(options.targets, _DEFAULT_SPEC)
+    except ValueError as unusable:
+        say(f"error: {unusable}")
+        return USAGE
+    sources, compiled = _compiled_of(options, "render")
+    if line:
+        return cli_explain.explain_line(options, line, compiled, sources, _beside(options.spec))
+    return cli_explain.explain(options, compiled, sources)
+
+
 def _verify(options: argparse.Namespace) -> int:
     if options.json:
         options.format = "text"  # on stderr: stdout is for the one document
@@ -275,12 +307,19 @@ def _compiled(options: argparse.Namespace, purpose: Purpose = "render") -> Compi
 
 
 def _compiled_from(options: argparse.Namespace, purpose: Purpose) -> tuple[list[Source], Compiled]:
+    sources, compiled = _compiled_of(options, purpose)
+    _tell(compiled, sources, options.format)
+    return sources, compiled
+
+
+def _compiled_of(options: argparse.Namespace, purpose: Purpose) -> tuple[list[Source], Compiled]:
+    """The compilation of the files that were named, with nothing told yet."""
     from compiler.compile import Compiled, compile_spec  # noqa: PLC0415
 
     sources, unreadable = _read([options.spec, *options.overlay])
-    compiled = Compiled(None, unreadable) if unreadable else compile_spec(sources, purpose)  # type: ignore[arg-type]
-    _tell(compiled, sources, options.format)
-    return sources, compiled
+    if unreadable:
+        return sources, Compiled(None, unreadable)  # type: ignore[arg-type]
+    return sources, compile_spec(sources, purpose, _beside(options.spec))
 
 
 def _read(names: Sequence[str]) -> tuple[list[Source], tuple[object, ...]]:
@@ -297,6 +336,18 @@ def _read(names: Sequence[str]) -> tuple[list[Source], tuple[object, ...]]:
         except OSError as fault:
             unreadable.append(_unreadable(name, fault))
     return sources, tuple(unreadable)
+
+
+def _beside(spec: str) -> Callable[[str], bytes]:
+    """Reads the files that a spec names: relative to it, or to here for one from standard input."""
+
+    def read(path: str) -> bytes:
+        import os  # noqa: PLC0415
+
+        with open(os.path.join(os.path.dirname(spec), path), "rb") as file:
+            return file.read(_MAX_CONFIG)
+
+    return read
 
 
 def _unreadable(name: str, fault: OSError) -> object:
