@@ -29,6 +29,14 @@ class Located(NamedTuple):
     secret: bool
 
 
+class Standing(NamedTuple):
+    """Where a field stands: its path as the file has it, the place of its key, and that of its value."""
+
+    path: Path
+    key: Place
+    value: Place
+
+
 class _Spot(NamedTuple):
     """Where the deepest known part of a path stands in one file, and how deep that is."""
 
@@ -42,7 +50,25 @@ def locate(
 ) -> tuple[Located, ...]:
     """Every diagnostic at its place, in the order of the files; equal faults of one entry are told once."""
     wanted = {path for each in diagnostics for path in (each.path, each.related) if not each.place}
-    spots = [_spots(source, {_in_file(path, file, entries) for path in wanted}) for file, source in enumerate(sources)]
+    best = _finder(wanted, sources, entries)
+    located = [_located(each, best, sources) for each in diagnostics]
+    order = {source.name: index for index, source in enumerate(sources)}
+    located.sort(key=lambda each: (order.get(each.place.file, 0), each.place.line, each.place.column))
+    return _told_once(located)
+
+
+def standing(paths: Sequence[Path], sources: Sequence[Source], entries: Sequence[Entry]) -> dict[Path, Standing]:
+    """Where each of these paths stands: in the last file that has it."""
+    best = _finder(set(paths), sources, entries)
+    found = {path: best(path)[1:] for path in paths}
+    return {path: Standing(own, spot.key, spot.value) for path, (own, spot) in found.items()}
+
+
+def _finder(
+    paths: set[Path], sources: Sequence[Source], entries: Sequence[Entry]
+) -> Callable[[Path], tuple[int, Path, _Spot]]:
+    """Finds the file that a path stands in, the path as that file has it, and its spot."""
+    spots = [_spots(source, {_in_file(path, file, entries) for path in paths}) for file, source in enumerate(sources)]
 
     def best(path: Path) -> tuple[int, Path, _Spot]:
         found = []
@@ -54,10 +80,7 @@ def locate(
         _, _, file, own, there = max(found)
         return file, own, there
 
-    located = [_located(each, best, sources) for each in diagnostics]
-    order = {source.name: index for index, source in enumerate(sources)}
-    located.sort(key=lambda each: (order.get(each.place.file, 0), each.place.line, each.place.column))
-    return _told_once(located)
+    return best
 
 
 def _located(each: Diagnostic, best: Callable[[Path], tuple[int, Path, _Spot]], sources: Sequence[Source]) -> Located:
@@ -76,9 +99,10 @@ def _located(each: Diagnostic, best: Callable[[Path], tuple[int, Path, _Spot]], 
 
 def _told_once(located: list[Located]) -> tuple[Located, ...]:
     """A range makes many nodes of one entry: the same fault of each is told for the first, with a count."""
-    groups: dict[tuple[str, Place, str], list[Located]] = {}
+    groups: dict[tuple[str, Place, str, str], list[Located]] = {}
     for each in located:
-        groups.setdefault((each.code, each.place, each.path), []).append(each)
+        of_many = each.path.startswith("nodes[")
+        groups.setdefault((each.code, each.place, each.path, "" if of_many else each.message), []).append(each)
     told = []
     for group in groups.values():
         first = group[0]

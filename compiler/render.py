@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from compiler import __version__, quote
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
+SUMS = "SHA256SUMS"
+_COMPOSE = "docker-compose.yaml"
+# YAML takes longest. Plans that differ in their nodes' own strings alone have the same form.
+_composed = lru_cache(maxsize=16)(compose)
 
 
 def render(plan: Plan) -> Bundle:
@@ -31,6 +36,26 @@ def render(plan: Plan) -> Bundle:
     files = [*_node_files(plan, templates), *_cluster_files(plan, templates)]
     files.append(_manifest(plan, files))
     return Bundle(plan.name, tuple(sorted(files)))
+
+
+def render_file(plan: Plan, path: str) -> File | None:
+    """One file of the bundle, made alone where it can be; None when the bundle has no such file."""
+    folder, _, name = path.rpartition("/")
+    if path == MANIFEST:
+        made = list(render(plan).files)
+    elif not folder:
+        made = _cluster_files(plan, _environment(), name)
+    else:
+        made = [file for node in plan.nodes if node.name == folder for file in _files_of(plan, node, name)]
+    return next((file for file in made if file.path == path), None)
+
+
+def _files_of(plan: Plan, node: NodePlan, only: str) -> list[File]:
+    """This file of a node; the checksums need all the others."""
+    own = strings(node)
+    forms = _forms(plan, node, _environment(), "" if only == SUMS else only)
+    made = [File(f"{node.name}/{name}", form.filled(own).encode(), exe) for name, form, exe in forms]
+    return [_sums(node.name, made)] if only == SUMS else made
 
 
 def _node_files(plan: Plan, templates: Environment) -> list[File]:
@@ -47,30 +72,33 @@ def _node_files(plan: Plan, templates: Environment) -> list[File]:
     return files
 
 
-def _forms(plan: Plan, node: NodePlan, templates: Environment) -> tuple[tuple[str, Form, bool], ...]:
+def _forms(plan: Plan, node: NodePlan, templates: Environment, only: str = "") -> tuple[tuple[str, Form, bool], ...]:
+    """The form, name and mode of each file of a node; or of the only one that is wanted."""
     open_node = symbolic(node)
     rooms = ("node", "head") if node.is_head else ("node",)
     forms = []
-    for template in _in_rooms(templates, rooms):
+    for template in _in_rooms(templates, rooms, only):
         name = _output(template)
         text = templates.get_template(template).render(plan=plan, node=open_node, checks=checks())
         forms.append((name, Form(text), name.endswith(".sh")))
-    container = definition(plan.container, plan.timeouts, open_node)
-    forms.append(("docker-compose.yaml", Form(compose(container, plan.name, open_node.name)), False))
+    if only in ("", _COMPOSE):
+        container = definition(plan.container, plan.timeouts, open_node)
+        forms.append((_COMPOSE, Form(_composed(container, plan.name, open_node.name)), False))
     return tuple(sorted(forms, key=lambda form: form[0]))
 
 
-def _cluster_files(plan: Plan, templates: Environment) -> list[File]:
+def _cluster_files(plan: Plan, templates: Environment, only: str = "") -> list[File]:
     facts = {"plan": plan, "picture": picture(plan), "version": __version__}
     return [
         File(_output(template), templates.get_template(template).render(facts).encode(), executable=False)
-        for template in _in_rooms(templates, ("cluster",))
+        for template in _in_rooms(templates, ("cluster",), only)
     ]
 
 
-def _in_rooms(templates: Environment, rooms: Sequence[str]) -> list[str]:
+def _in_rooms(templates: Environment, rooms: Sequence[str], only: str) -> list[str]:
     """The templates of these folders: the folder is the scope, so a new file needs no line of code."""
-    return [name for name in templates.list_templates(extensions=["j2"]) if name.split("/")[0] in rooms]
+    found = (name for name in templates.list_templates(extensions=["j2"]) if name.split("/")[0] in rooms)
+    return [name for name in found if only in ("", _output(name))]
 
 
 def _output(template: str) -> str:
@@ -80,7 +108,7 @@ def _output(template: str) -> str:
 def _sums(node: str, files: Sequence[File]) -> File:
     """What `sha256sum -c SHA256SUMS` reads, in the node's folder."""
     lines = [f"{_sha256(file.content)}  {file.path.rpartition('/')[2]}\n" for file in files]
-    return File(f"{node}/SHA256SUMS", "".join(lines).encode(), executable=False)
+    return File(f"{node}/{SUMS}", "".join(lines).encode(), executable=False)
 
 
 def _manifest(plan: Plan, files: Sequence[File]) -> File:
@@ -100,6 +128,7 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+@cache
 def _environment() -> Environment:
     """Jinja2 as the templates expect it: strict, and with no other logic than printing and looping."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - `check` needs no template

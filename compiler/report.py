@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from compiler.diagnostics import Place
     from compiler.places import Located
     from compiler.source import Source
 
@@ -26,7 +27,7 @@ _COLOURS = {
 def as_text(located: Sequence[Located], sources: Sequence[Source], *, colour: bool) -> str:
     """File, line, column, the quoted line with a caret, the code and the hint: one block each."""
     lines = {source.name: source.content.decode("utf-8-sig", "replace").splitlines() for source in sources}
-    paint = _painter(colour=colour)
+    paint = painter(colour=colour)
     return "".join(_block(each, lines.get(each.place.file, []), paint) for each in located)
 
 
@@ -67,18 +68,26 @@ def count(located: Sequence[Located]) -> str:
 
 
 def _block(each: Located, lines: Sequence[str], paint: Callable[[str, str], str]) -> str:
-    file, line, column, length = each.place
+    file, line, column, _ = each.place
     head = f"{file}:{line}:{column}: {paint(each.severity, each.severity)}: {paint('bold', _subject(each))}"
     text = f"{head} {paint('dim', f'[{each.code}]')}\n"
-    quoted = lines[line - 1] if line <= len(lines) else ""
-    gutter = " " * len(str(line))
-    if quoted and not each.secret:
-        shown, start = _window(_printable(quoted), column - 1)
-        caret = paint(each.severity, "^" * max(1, min(length, len(shown) - start)))
-        text += f"{gutter} |\n{line} | {shown}\n{gutter} | {' ' * start}{caret}\n"
+    if not each.secret:
+        text += quoted(each.place, lines, lambda caret: paint(each.severity, caret))
     if each.hint:
-        text += f"{gutter} = {paint('bold', 'hint')}: {_printable(each.hint)}\n"
+        text += f"{' ' * len(str(line))} = {paint('bold', 'hint')}: {printable(each.hint)}\n"
     return text
+
+
+def quoted(place: Place, lines: Sequence[str], paint: Callable[[str], str]) -> str:
+    """The line of a place with carets under it; empty when the file has no such line."""
+    _, line, column, length = place
+    written = lines[line - 1] if line <= len(lines) else ""
+    if not written:
+        return ""
+    gutter = " " * len(str(line))
+    shown, start = _window(printable(written), column - 1)
+    caret = paint("^" * max(1, min(length, len(shown) - start)))
+    return f"{gutter} |\n{line} | {shown}\n{gutter} | {' ' * start}{caret}\n"
 
 
 def _window(text: str, start: int, width: int = 110) -> tuple[str, int]:
@@ -93,19 +102,20 @@ def _window(text: str, start: int, width: int = 110) -> tuple[str, int]:
 
 
 def _subject(each: Located) -> str:
-    return _printable(f"{each.path}: {each.message}" if each.path else each.message)
+    return printable(f"{each.path}: {each.message}" if each.path else each.message)
 
 
 def _sentence(each: Located) -> str:
     return _subject(each) + (f"\n{each.hint}" if each.hint else "")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """The text with nothing that would move a terminal's cursor; a tab is one column, as it was counted."""
     return "".join(char if char.isprintable() else " " if char == "\t" else "?" for char in text)
 
 
-def _painter(*, colour: bool) -> Callable[[str, str], str]:
+def painter(*, colour: bool) -> Callable[[str, str], str]:
+    """Paints a text in the colour of a name, where colours are wanted."""
     if not colour:
         return lambda _, text: text
     return lambda name, text: f"{_COLOURS[name]}{text}{_COLOURS['off']}"
