@@ -49,7 +49,11 @@ DIAGNOSTICS_DOC = ROOT / "docs" / "diagnostics.md"
 FIXES_DOC = ROOT / "docs" / "guide-fixes.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 BLOCKS = tuple(block for document in DOCUMENTS for block in blocks(document))
-SPECS = tuple(block for block in BLOCKS if block.info[:1] == ("yaml",) and block.info[1:] != ("accelerator",))
+SPECS = tuple(
+    block
+    for block in BLOCKS
+    if block.info[:1] == ("yaml",) and block.info[1:] not in (("accelerator",), ("catalogue",))
+)
 
 # Faults that are of a file and not of a spec: what shows each of them.
 OF_A_FILE = {
@@ -66,8 +70,9 @@ def guide_spec() -> str:
 
 
 def base_spec() -> str:
-    """The guide's spec without what is warned of in it, so that a part of a spec shows its own faults alone."""
-    return guide_spec().replace("    enable-expert-parallel: true\n", "")
+    """The guide's spec with a model that fits anywhere, so that a part of a spec shows its own faults alone."""
+    plain = guide_spec().replace("    enable-expert-parallel: true\n", "")
+    return plain.replace("Qwen/Qwen3-235B-A22B", "Qwen/Qwen3-32B")
 
 
 def compiled(block: Block) -> Compiled:
@@ -125,6 +130,7 @@ def test_every_field_has_a_description_and_an_example() -> None:
 _MAKERS = {
     "error": 0,
     "warning": 0,
+    "_as_sure_as": 0,
     "fault": 0,
     "Located": 1,
     "_fault": 1,
@@ -472,6 +478,15 @@ def test_the_accelerator_recipe_adds_one(copied: Path) -> None:
     compose = (copied / "out" / "qwen3-235b" / "node-0" / "docker-compose.yaml").read_text(encoding="utf-8")
     assert "/dev/davinci3:" in compose
     assert "/dev/davinci4:" not in compose
+
+
+def test_the_model_recipe_adds_one(copied: Path) -> None:
+    [recipe] = [block for block in blocks(CONTRIBUTING) if block.info == ("yaml", "catalogue")]
+    (copied / "schema" / "models" / "example-70b.yaml").write_text(recipe.text, encoding="utf-8")
+    (copied / "spec.yaml").write_text(base_spec().replace("Qwen/Qwen3-32B", "example/Example-70B"), encoding="utf-8")
+    done = run_copy(copied, "explain", "spec.yaml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "example/Example-70B; 70.6 B parameters, bf16: 131.4 GiB" in done.stdout
 
 
 def test_the_check_recipe_adds_one(copied: Path) -> None:

@@ -37,7 +37,7 @@ export HCCL_IF_BASE_PORT=60000
 export HCCL_CONNECT_TIMEOUT=1200
 # seconds; large weights load longer than the 600 that vLLM waits by itself
 export VLLM_ENGINE_READY_TIMEOUT_S=3600
-# MB; experts that span nodes need more than HCCL's own 200
+# MB; expert parallelism needs more than HCCL's own 200
 export HCCL_BUFFSIZE=1024
 
 if grep -qsx raylet /proc/[0-9]*/comm; then

@@ -135,10 +135,11 @@ PYTHON
   die "not served: within $limit s Ray was not as planned; see above, and look at the containers of those nodes"
 
 exec \
-  vllm serve deepseek-ai/DeepSeek-R1 \
+  vllm serve vllm-ascend/DeepSeek-R1-W8A8 \
   --distributed-executor-backend ray \
   --pipeline-parallel-size 16 \
   --tensor-parallel-size 8 \
+  --quantization ascend \
   --served-model-name deepseek-r1 \
   --max-model-len 32768 \
   --trust-remote-code

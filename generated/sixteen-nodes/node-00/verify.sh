@@ -34,9 +34,10 @@ readonly SUPER_POD=False
 
 # The model as vLLM is told, where its files lie on this host when that is a path below a mount, and the percentage
 # of an NPU's memory that vLLM wants to find free.
-readonly MODEL=deepseek-ai/DeepSeek-R1
+readonly MODEL=vllm-ascend/DeepSeek-R1-W8A8
 readonly MODEL_FOLDER=''
 readonly MEMORY_PERCENT=90
+readonly HBM_PLANNED=65536 # MB of one NPU
 
 # The container's limits: name, soft, hard.
 readonly LIMITS=(
@@ -1233,7 +1234,10 @@ check_hbm() {
   fi
   used=${HBM_USED[$2]} total=${HBM_TOTAL[$2]}
   free=$((total - used)) wanted=$(((total - HBM_SYSTEM) * MEMORY_PERCENT / 100))
-  if ((free < wanted)); then
+  if ((total < HBM_PLANNED * 9 / 10)); then
+    fail "$1" "an NPU of $total MB" "one of $HBM_PLANNED MB, for which the spec was planned" \
+      "write hbm_size: $(((total + 512) / 1024))g in the spec, and see whether the model still fits"
+  elif ((free < wanted)); then
     fail "$1" "$used of $total MB used, $free MB free" \
       "$wanted MB free, $MEMORY_PERCENT% of what programs can have: vLLM refuses to start with less" \
       'see who holds it (check processes); or lower gpu-memory-utilization under serve.args in the spec'
