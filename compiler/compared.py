@@ -83,7 +83,7 @@ def _tokens(_: Explanation, need: Fit) -> str:
 
 def _sequences(explanation: Explanation, need: Fit) -> str:
     where = explanation.where
-    length = where.length or (where.model and where.model.context) or 0
+    length = where.longest
     return f"{need.tokens / length:.1f} of {length:,}" if length and need.knows_tokens else "not known"
 
 

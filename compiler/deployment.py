@@ -62,6 +62,11 @@ class Deployment(NamedTuple):
         """All nodes."""
         return len(self.npus)
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence to be served: what is asked for, or the model's own; 0 when not known."""
+        return self.length or (self.model and self.model.context) or 0
+
 
 def deployment_of(subject: Subject) -> Deployment | None:
     """What the spec deploys, or None when its nodes are not such that sizes can be told for them."""

@@ -176,7 +176,7 @@ def _tokens(where: Deployment, need: Fit) -> Iterator[str]:
     if not need.knows_tokens:
         yield "  What its KV cache keeps is not known here, and its weights are taken as spread evenly."
         return
-    length = where.length or (where.model and where.model.context) or 0
+    length = where.longest
     holds = f"  The KV cache holds {need.tokens:,} tokens at most"
     if not length or not need.tokens:
         yield f"{holds}."

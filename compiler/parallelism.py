@@ -5,16 +5,14 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from compiler.architectures import supports_pipeline
-from compiler.diagnostics import counted
 from compiler.memory import Fit, fit
 from compiler.plan import Parallelism
-from compiler.stages import partition_fault
 from compiler.troubles import troubles
+from compiler.vllm_rules import Refusal, refusals
 from schema.cluster import Sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from compiler.deployment import Deployment
 
@@ -24,20 +22,6 @@ _VLLM = "https://github.com/vllm-project/vllm/blob/v0.23.0/vllm"
 _PIPELINE_GUIDE = (
     "https://github.com/vllm-project/vllm-ascend/blob/main/docs/source/user_guide/feature_guide/pipeline_parallel.md"
 )
-
-
-class Refusal(NamedTuple):
-    """Why vLLM would refuse some sizes.
-
-    Attributes:
-        says: Its own words, where it has some.
-        source: Where it says them.
-        about: What would have to change: the sizes, or another word of the spec.
-    """
-
-    says: str
-    source: str
-    about: Literal["sizes", "experts", "partition"] = "sizes"
 
 
 class Candidate(NamedTuple):
@@ -63,8 +47,8 @@ class Candidate(NamedTuple):
 
 def candidate(where: Deployment, tensor: int, pipeline: int) -> Candidate:
     """These sizes, judged."""
-    refusals = tuple(found for rule in _RULES for found in rule(where, tensor, pipeline))
-    return Candidate(tensor, pipeline, refusals, None if refusals else fit(where, tensor, pipeline))
+    found = refusals(where, tensor, pipeline)
+    return Candidate(tensor, pipeline, found, None if found else fit(where, tensor, pipeline))
 
 
 def candidates(where: Deployment) -> tuple[Candidate, ...]:
@@ -106,7 +90,7 @@ _MOST_NODES = 64
 
 def least_nodes(where: Deployment, above: int = 0) -> int:
     """The least power of two of such nodes that holds the model and one sequence; 0 when none does."""
-    nodes, length = 1, where.length or (where.model and where.model.context) or 0
+    nodes, length = 1, where.longest
     while nodes <= _MOST_NODES:
         tried = where._replace(npus=where.npus[:1] * nodes, partition="")
         if nodes > above and any(each.fit and each.fit.holds(length) for each in legal(tried)):
@@ -162,8 +146,7 @@ def _fits(_: Deployment, each: Candidate) -> bool:
 
 
 def _holds_the_length(where: Deployment, each: Candidate) -> bool:
-    length = where.length or (where.model and where.model.context) or 0
-    return each.fit is None or each.fit.holds(length)
+    return each.fit is None or each.fit.holds(where.longest)
 
 
 def _is_not_known_to_fail(where: Deployment, each: Candidate) -> bool:
@@ -180,98 +163,9 @@ _CACHE_CHECK = f"{_VLLM}/v1/core/kv_cache_utils.py"
 CRITERIA = (
     Criterion("the weights fit", "its weights do not fit", _fits, _CACHE_CHECK),
     Criterion("max-model-len fits", "max-model-len does not fit", _holds_the_length, _CACHE_CHECK),
-    Criterion(
-        "nothing is known to fail",
-        "it is known to fail",
-        _is_not_known_to_fail,
-        "https://github.com/vllm-project/vllm-ascend/issues/3529",
-    ),
+    Criterion("nothing is known to fail", "it is known to fail", _is_not_known_to_fail, "schema/known_bad.yaml"),
     Criterion("TP stays inside a node", "its TP spans nodes", _stays_in_a_node, _PIPELINE_GUIDE),
 )
-
-
-def _heads(where: Deployment, tensor: int, _: int) -> Iterator[Refusal]:
-    model = where.model
-    if model and model.heads and model.heads % tensor:
-        says = f"Total number of attention heads ({model.heads}) must be divisible by tensor parallel size ({tensor})."
-        yield Refusal(says, f"{_VLLM}/config/model.py")
-
-
-def _kv_heads(where: Deployment, tensor: int, _: int) -> Iterator[Refusal]:
-    model = where.model
-    if model is None or not model.kv_heads or model.latent:
-        return
-    heads = model.kv_heads
-    if heads >= tensor and heads % tensor:
-        says = f"{heads} KV heads cannot be split evenly over {tensor} NPUs: assert total_num_kv_heads % tp_size == 0"
-    elif heads < tensor and tensor % heads:
-        says = f"{heads} KV heads cannot be repeated evenly on {tensor} NPUs: assert tp_size % total_num_kv_heads == 0"
-    else:
-        return
-    yield Refusal(says, f"{_VLLM}/model_executor/models/qwen3_moe.py")
-
-
-def _experts(where: Deployment, tensor: int, _: int) -> Iterator[Refusal]:
-    model = where.model
-    if model is None or model.experts is None:
-        return
-    if not model.experts and where.expert_parallel:
-        says = "Number of experts in the model must be greater than 0 when expert parallelism is enabled."
-        yield Refusal(says, f"{_VLLM}/config/model.py", "experts")
-    if model.experts and tensor > model.experts:
-        says = f"Tensor parallel size {tensor} is greater than the number of experts {model.experts}."
-        yield Refusal(says, f"{_VLLM}/model_executor/models/qwen3_moe.py")
-
-
-def _widths(where: Deployment, tensor: int, _: int) -> Iterator[Refusal]:
-    """What tensor parallelism cuts into equal slices; with expert parallelism experts are whole."""
-    model = where.model
-    if model is None:
-        return
-    source = f"{_VLLM}/distributed/utils.py"
-    if model.dense_width % tensor:
-        yield Refusal(
-            f"{model.dense_width} is not divisible by {tensor} (the feed-forward's intermediate_size)", source
-        )
-    if not where.expert_parallel and model.expert_width % tensor:
-        says = f"an expert's {model.expert_width} is not divisible by {tensor}: assert intermediate_size % tp_size == 0"
-        yield Refusal(says, f"{_VLLM}/model_executor/layers/fused_moe/layer.py")
-    padded = -(-model.vocabulary // 64) * 64  # vLLM pads the vocabulary first
-    if padded % tensor:
-        yield Refusal(f"{padded} is not divisible by {tensor} (the padded vocabulary)", source)
-
-
-def _layers(where: Deployment, _: int, pipeline: int) -> Iterator[Refusal]:
-    model = where.model
-    if model is None or not model.layers:
-        return
-    source = f"{_VLLM}/distributed/utils.py"
-    if where.partition:
-        fault = partition_fault(where.partition, model.layers, pipeline)
-        if fault:
-            yield Refusal(fault, source, "partition")
-    elif pipeline > model.layers:
-        yield Refusal(f"{model.layers} layers cannot make {pipeline} pipeline stages: some would have none", source)
-
-
-def _support(where: Deployment, _: int, pipeline: int) -> Iterator[Refusal]:
-    """Whether its class can be cut into stages, in this release."""
-    if pipeline == 1 or where.release is None or where.model is None:
-        return
-    if supports_pipeline(where.release, where.model.architecture) is False:
-        says = "Pipeline parallelism is not supported for this model."
-        yield Refusal(f"{says} Supported models implement the `SupportsPP` interface.", f"{_VLLM}/config/model.py")
-
-
-def _world(where: Deployment, tensor: int, pipeline: int) -> Iterator[Refusal]:
-    """Sizes that use other NPUs than there are: Ray would wait for more, or leave some idle."""
-    if tensor * pipeline != where.world:
-        nodes, npus = counted(where.nodes, "node"), counted(where.world, "NPU")
-        says = f"{tensor} x {pipeline} is {tensor * pipeline}, but the {nodes} bring {npus}"
-        yield Refusal(says, f"{_VLLM}/v1/executor/ray_utils.py")
-
-
-_RULES = (_world, _heads, _kv_heads, _experts, _widths, _layers, _support)
 
 
 @cache

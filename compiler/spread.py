@@ -127,7 +127,7 @@ def _model_fits(where: Deployment, sizes: Candidate) -> Iterator[Diagnostic]:
         )
         yield error("model-does-not-fit", ("serve", "model"), message, _fitting_hint(where))
         return
-    length = where.length or where.model.context or 0
+    length = where.longest
     if not need.holds(length):
         message = cache_says(need, length)
         hint = f"max-model-len: {need.tokens} would, at most" if need.tokens else _fitting_hint(where)
@@ -154,7 +154,7 @@ def _legal_hint(where: Deployment) -> str:
 
 def _fitting_hint(where: Deployment) -> str:
     """What would make room: other sizes, a larger share of the memory, fewer bits, more nodes."""
-    length = where.length or (where.model and where.model.context) or 0
+    length = where.longest
     found = [each for each in legal(where) if each.fit]
     ways = [
         f"{{tensor: {each.tensor}, pipeline: {each.pipeline}}}" for each in found if each.fit and each.fit.holds(length)

@@ -202,7 +202,7 @@ class Serve(Strict):
     """Where the OpenAI-compatible API listens on the head."""
 
     args: dict[Flag, Argument] = Field({}, examples=[{"max-model-len": 8192, "trust-remote-code": True}])
-    """vLLM's own flags without the dashes: `true` is a bare flag, `false` its `--no-` form, a list several words."""
+    """vLLM's own flags without the dashes, as vLLM of the image has them: their names, types and ranges are checked."""
 
 
 class PortsSpec(Strict):
