@@ -7,6 +7,7 @@ hub ids that have this shape.
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,10 +25,15 @@ if TYPE_CHECKING:
     from schema.scalar import Tree
 
 _FOLDER = "models"
+_CACHED = re.compile(r"^/.*/models--[^/]+?--([^/]+)/snapshots/[^/]+/?$")
 
 
 def catalogued(name: str) -> Model | None:
-    """The model of this hub id, or of this path: a folder that is called like a model holds it."""
+    """The model of this hub id, or of this path: a folder that is called like a model holds it.
+
+    So does one of the Hugging Face cache, `models--Qwen--Qwen3-32B/snapshots/...`.
+    """
+    name = _CACHED.sub(r"/\1", name)
     for file in _files():
         content = packaged("schema", f"{_FOLDER}/{file}")
         if _short(name).encode() in content.lower():  # reading one file is cheap, parsing all is not
@@ -84,7 +90,7 @@ def from_config(content: bytes, name: str, origin: str) -> Model:
 
 
 def with_facts(model: Model, facts: ModelFacts) -> Model:
-    """The model with what the spec says about it."""
+    """The model with what the spec says about it; what is known of other sizes of it then says nothing."""
     said = {
         "layers": facts.layers,
         "heads": facts.attention_heads,
@@ -92,7 +98,9 @@ def with_facts(model: Model, facts: ModelFacts) -> Model:
         "experts": facts.experts,
         "weights": facts.weights,
     }
-    return model._replace(**cast("Any", {name: value for name, value in said.items() if value is not None}))
+    told = model._replace(**cast("Any", {name: value for name, value in said.items() if value is not None}))
+    same = told == model._replace(weights=told.weights)
+    return told if same else told._replace(parts=(), cached=())
 
 
 def _named(name: str, entry: Mapping[str, Any]) -> Model | None:

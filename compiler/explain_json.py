@@ -30,7 +30,13 @@ def as_json(about: About, compared: Sequence[tuple[str, Explanation]]) -> str:
         **_json(explanation),
         "what_if": [{"asked": title, **_json(each)} for title, each in alternatives],
         "warnings": [
-            {"code": each.code, "path": each.path, "message": each.message, "hint": each.hint}
+            {
+                "code": each.code,
+                "path": each.path,
+                "message": each.message,
+                "hint": each.hint,
+                "more": f"docs/diagnostics.md#{each.code}",
+            }
             for each in about.warnings
         ],
     }

@@ -207,3 +207,4 @@ def _warnings(found: tuple[Located, ...]) -> Iterator[str]:
         yield f"  {each.place.file}:{each.place.line}: {each.path}: {each.message} [{each.code}]"
         if each.hint:
             yield f"      {each.hint}"
+        yield f"      more, with sources: docs/diagnostics.md#{each.code}"

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compiler import buffers
-from compiler.catalogue import catalogue, catalogued, from_config
+from compiler.catalogue import catalogue, catalogued, from_config, with_facts
 from compiler.deployment import Deployment, as_loaded, share_of, tokens
 from compiler.facts import accelerator
 from compiler.memory import GIB, cache_bytes, fit, weight_bytes
@@ -24,7 +24,7 @@ from compiler.plain import facts_in, mapping
 from compiler.releases import release_of
 from compiler.stages import partition_fault, spans, stages
 from schema.accelerator import Accelerator, Hbm
-from schema.cluster import Sizes
+from schema.cluster import ModelFacts, Sizes
 
 if TYPE_CHECKING:
     from schema.model import Model
@@ -415,6 +415,13 @@ def test_a_config_says_what_its_numbers_are(keys: str, weights: str) -> None:
     assert from_config(content.encode(), "m", "config.json").weights == weights
 
 
+def test_facts_of_the_spec_hold_over_those_of_the_catalogue() -> None:
+    lighter = with_facts(QWEN, ModelFacts(weights="w8a8", layers=94))
+    assert (lighter.weights, lighter.parts) == ("w8a8", QWEN.parts)
+    other = with_facts(QWEN, ModelFacts(layers=48))
+    assert (other.layers, other.heads, other.parts, other.cached) == (48, 64, (), ())
+
+
 @pytest.mark.parametrize(
     ("rope", "context"),
     [
@@ -434,6 +441,8 @@ def test_the_context_is_what_vllm_derives(rope: str, context: int) -> None:
 def test_a_folder_called_like_a_model_holds_it() -> None:
     assert known("/root/.cache/models/Qwen3-235B-A22B/").name == "Qwen/Qwen3-235B-A22B"
     assert catalogued("/root/.cache/models/Qwen3-235B-A22B-our-own") is None
+    hub = "/root/.cache/huggingface/hub/models--Qwen--Qwen3-235B-A22B/snapshots/0123abc"
+    assert known(hub).name == "Qwen/Qwen3-235B-A22B"
     assert catalogued("someone/Qwen3-235B-A22B") is None  # a hub id is an id
 
 
