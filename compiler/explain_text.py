@@ -56,14 +56,26 @@ def _model(model: Model | None) -> Iterator[str]:
         f"{model.parameters / 1e9:.1f} B parameters, {model.weights}: {gib(weight_bytes(model))}" if model.parts else ""
     )
     yield f"model   {'; '.join(each for each in (model.name, size) if each)}"
-    heads = "latent attention (MLA)" if model.latent else f"{model.kv_heads} KV heads"
-    experts = f"{model.experts} experts, {model.experts_per_token} a token" if model.experts else "dense"
-    context = f"{model.context:,} tokens" if model.context else "unknown context"
-    yield f"        {model.layers} layers, {model.heads} heads, {heads}, {experts}, {context}"
+    yield f"        {', '.join(_facts(model))}"
     listed = {"listed": "lists", "untested": "calls untested", "unlisted": "does not list"}.get(model.pipeline)
     if listed:
         yield f"        vllm-ascend's support matrix {listed} pipeline parallelism for it"
     yield f"        from {model.origin}"
+
+
+def _facts(model: Model) -> Iterator[str]:
+    """What is known of its shape, and that the rest is not."""
+    yield f"{model.layers} layers" if model.layers else "layers not known"
+    yield f"{model.heads} heads" if model.heads else "heads not known"
+    kv_heads = f"{model.kv_heads} KV heads" if model.kv_heads else "KV heads not known"
+    yield "latent attention (MLA)" if model.latent else kv_heads
+    if model.experts:
+        chosen = f", {model.experts_per_token} a token" if model.experts_per_token else ""
+        yield f"{model.experts} experts{chosen}"
+    elif model.experts == 0:
+        yield "dense"
+    if model.context:
+        yield f"{model.context:,} tokens"
 
 
 def _choices(explanation: Explanation) -> Iterator[str]:
@@ -77,8 +89,8 @@ def _choices(explanation: Explanation) -> Iterator[str]:
     for verdict in listed:
         if verdict.sizes.refusals:
             mark = ">" if verdict is explanation.chosen else "x"
-            yield f"  {mark} {verdict.sizes.text}: refused: {verdict.sizes.refusals[0].says}"
-            yield f"      {verdict.sizes.refusals[0].source}"
+            yield f"  {mark} {verdict.sizes.text}: refused"
+            yield from (f"      {refusal.says}\n      {refusal.source}" for refusal in verdict.sizes.refusals)
 
 
 def _row(explanation: Explanation, verdict: Verdict) -> tuple[str, ...]:
@@ -110,13 +122,13 @@ def _remarks(where: Deployment, verdict: Verdict) -> Iterator[str]:
 
 
 def _stages(need: Fit | None) -> str:
-    """The layers of each stage: `47 47`, or with many alike `12 x 7, 4 x 8`."""
+    """The layers of each stage: `47 47`, or of many `3 of 7, 5 of 8`."""
     if need is None:
         return ""
     sizes = [len(rank.layers) for rank in need.ranks]
     if len(sizes) <= 4:  # noqa: PLR2004 - as many as are read at a glance
         return " ".join(map(str, sizes))
-    return ", ".join(f"{sizes.count(size)} x {size}" for size in sorted(set(sizes)))
+    return ", ".join(f"{sizes.count(size)} of {size}" for size in sorted(set(sizes)))
 
 
 def _memory(where: Deployment, chosen: Verdict) -> Iterator[str]:

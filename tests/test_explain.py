@@ -72,6 +72,16 @@ def test_a_model_that_is_not_known_is_explained_as_far_as_it_goes(explain: Expla
     assert "Memory" not in said
 
 
+def test_what_is_said_of_a_model_is_told_and_what_is_missing(explain: Explain, tmp_path: Path) -> None:
+    spec = tmp_path / "cluster.yaml"
+    plain = (ROOT / GUIDE).read_text().replace("Qwen/Qwen3-235B-A22B", "/root/.cache/models/ours")
+    spec.write_text(plain + "model: {attention_heads: 64, experts: 128}\n")
+    code, said, _ = explain(str(spec))
+    assert code == 0
+    assert "layers not known, 64 heads, KV heads not known, 128 experts\n" in said
+    assert "these were not checked: KV heads, layers, memory" in said
+
+
 def test_a_config_beside_the_spec_is_read(explain: Explain, tmp_path: Path) -> None:
     spec, config = tmp_path / "cluster.yaml", tmp_path / "models" / "config.json"
     plain = (ROOT / GUIDE).read_text().replace("Qwen/Qwen3-235B-A22B", "/root/.cache/models/ours")
