@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from compiler.deployment import deployment_of
 from compiler.diagnostics import warning
 from compiler.plain import facts_in, listed, mapping, text, texts, truth, whole
+from compiler.vllm_rules import refusals
 from schema.known_bad import KnownBad, When
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def known_to_fail(subject: Subject) -> Iterator[Diagnostic]:
     if where is None:
         return
     tensor, pipeline, _ = asked(subject.cluster.serve.parallelism, where)
+    if refusals(where, tensor, pipeline):
+        return  # nobody gets as far as to see it fail
     for each in troubles(where, tensor, pipeline):
         path, message = _place(each.when), f"{each.says}: {each.source}"
         yield warning("known-bad", path, message, each.instead, at_key="args" in path)
