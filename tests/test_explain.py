@@ -185,6 +185,7 @@ def test_what_cannot_be_tried_is_told(explain: Explain, asked: str, why: str) ->
         ("pipeline=4", "TP 4 x PP 4"),
         ("tensor=4,pipeline=4", "TP 4 x PP 4"),
         ("nodes=4", "TP 8 x PP 4"),
+        ("nodes=1", "TP 8"),
         ("parallelism=tensor", "TP 16"),
         ("parallelism=auto,enable-expert-parallel=false", "TP 8 x PP 2"),
         ("model=meta-llama/Llama-3.1-70B,enable-expert-parallel=false", "TP 8 x PP 2"),
@@ -196,6 +197,11 @@ def test_what_can_be_tried(explain: Explain, asked: str, text: str) -> None:
     chosen = other["chosen"]
     sizes = f"TP {chosen['tensor']}" + (f" x PP {chosen['pipeline']}" if chosen["pipeline"] > 1 else "")
     assert sizes == text
+
+
+def test_figures_of_the_spec_are_for_its_own_nodes(explain: Explain) -> None:
+    (other,) = document(explain, "examples/sixteen-nodes.yaml", "--what-if", "nodes=4")["what_if"]
+    assert (other["chosen"]["tensor"], other["chosen"]["pipeline"]) == (8, 4)
 
 
 def test_sizes_that_do_not_use_all_npus_are_said_to_be_refused(explain: Explain) -> None:

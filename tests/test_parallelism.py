@@ -19,7 +19,7 @@ from compiler.catalogue import catalogue, catalogued, from_config, with_facts
 from compiler.deployment import Deployment, as_loaded, share_of, tokens
 from compiler.facts import accelerator
 from compiler.memory import GIB, cache_bytes, fit, weight_bytes
-from compiler.parallelism import asked, candidate, candidates, legal
+from compiler.parallelism import asked, candidate, candidates, least_nodes, legal
 from compiler.plain import facts_in, mapping
 from compiler.releases import release_of
 from compiler.stages import partition_fault, spans, stages
@@ -289,6 +289,31 @@ def test_a_class_that_is_no_pipeline_in_a_release_is_not_cut() -> None:
     where = where._replace(model=QWEN._replace(architecture=uncut))
     assert [each.says for each in candidate(where, 8, 2).refusals] == [says]
     assert not candidate(where, 16, 1).refusals
+
+
+def test_as_many_npus_as_experts_are_legal_and_one_more_is_not() -> None:
+    few = QWEN._replace(experts=8)
+    assert not candidate(on_a2(few, expert_parallel=True), 8, 2).refusals
+    (refusal,) = candidate(on_a2(few, expert_parallel=True), 16, 1).refusals
+    assert refusal.says == "Tensor parallel size 16 is greater than the number of experts 8."
+
+
+def test_the_vocabulary_is_padded_before_it_is_cut() -> None:
+    assert not candidate(on_a2(QWEN._replace(vocabulary=32_001)), 8, 2).refusals
+
+
+def test_the_least_nodes_are_more_than_were_asked_for() -> None:
+    assert least_nodes(on_a2(DEEPSEEK, 1)) == 2
+    assert least_nodes(on_a2(DEEPSEEK, 2), above=2) == 4
+    assert least_nodes(on_a2(LLAMA._replace(weights="bf16"), 1)._replace(share=0.01)) == 0
+
+
+def test_a_sparse_indexer_took_more_room_before_0_18() -> None:
+    sparse = known("vllm-ascend/DeepSeek-V3.2-W8A8")
+    old, new = (fit(on_a2(sparse, release=release_of(f"vllm-ascend:{tag}")), 8, 2) for tag in ("v0.13.0", "v0.18.0"))
+    assert old is not None
+    assert new is not None
+    assert [rank.cache // len(rank.layers) for rank in (old.ranks[0], new.ranks[0])] == [2304, 1408]
 
 
 def test_no_stage_is_without_a_layer() -> None:

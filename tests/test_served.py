@@ -1,0 +1,191 @@
+"""What is told of the model that a spec serves: by the image's release, its weights, its context, its memory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from compiler.compile import Compiled, compile_spec
+from compiler.source import Source
+
+A2 = "quay.io/ascend/vllm-ascend:"
+
+
+def compiled(served: str, image: str = f"{A2}v0.11.0", nodes: int = 2, config: bytes = b"", **more: Any) -> Compiled:
+    """A spec of Atlas A2 that serves this model; `args` are those of vLLM, the rest the spec's own fields."""
+    args, parallelism = more.pop("args", {}), more.pop("parallelism", "pipeline")
+    cluster = {
+        "version": 1,
+        "name": "served",
+        "accelerator": more.pop("accelerator", "atlas-a2"),
+        "image": image,
+        "cache": "/mnt/cache",
+        "defaults": {"interface": "eth0"},
+        "nodes": [{"name": f"n{node}", "address": f"10.0.0.{node + 1}"} for node in range(nodes)],
+        "serve": {"model": served, "parallelism": parallelism, "args": {"max-model-len": 4096, **args}},
+        **more,
+    }
+    return compile_spec([Source("spec.yaml", json.dumps(cluster).encode())], beside=lambda _: config)
+
+
+def told(*words: Any, **more: Any) -> dict[str, str]:
+    """Each code with its severity, but for what is said of every spec of this file."""
+    found = compiled(*words, **more).diagnostics
+    return {each.code: each.severity for each in found if each.code != "no-npu-addresses"}
+
+
+def said(code: str, *words: Any, **more: Any) -> str:
+    [found] = [each for each in compiled(*words, **more).diagnostics if each.code == code]
+    return f"{found.message} / {found.hint}"
+
+
+# ---- What the hardware runs ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("release", "severity"),
+    [("v0.11.0", "error"), ("v0.18.0", "error"), ("v0.23.0", "error"), ("v0.24.0rc1", "warning"), ("main", "warning")],
+)
+def test_fp8_is_refused_where_it_is_known_not_to_run(release: str, severity: str) -> None:
+    assert told("Qwen/Qwen3-32B-FP8", f"{A2}{release}")["weights-unsupported"] == severity
+
+
+def test_fp8_is_refused_in_the_words_of_the_releases_that_have_some() -> None:
+    sentence = "fp8 quantization is currently not supported in npu."
+    for release, worded in (("v0.11.0", False), ("v0.12.0rc1", True), ("v0.18.0", True), ("v0.23.0", False)):
+        assert (sentence in said("weights-unsupported", "Qwen/Qwen3-32B-FP8", f"{A2}{release}")) == worded
+
+
+def test_the_hint_names_what_runs_instead() -> None:
+    assert "vllm-ascend/Qwen3-32B-W8A8" in said("weights-unsupported", "Qwen/Qwen3-32B-FP8")
+
+
+def test_minimax_is_widened_by_later_releases_and_counts_as_bf16() -> None:
+    assert "weights-unsupported" in told("MiniMaxAI/MiniMax-M2", f"{A2}v0.16.0rc1")
+    assert told("MiniMaxAI/MiniMax-M2", f"{A2}v0.23.0") == {}
+    # 426 GiB over 8 NPUs are 53.3, of which 0.9 of 61.0 has room, and 0.85 has not; FP8 would take half of it.
+    tight = {"nodes": 1, "args": {"gpu-memory-utilization": 0.85}}
+    assert "model-does-not-fit" in told("MiniMaxAI/MiniMax-M2", f"{A2}v0.23.0", **tight)
+
+
+@pytest.mark.parametrize(
+    ("release", "severity"),
+    [("v0.11.0", "error"), ("v0.16.0rc1", "error"), ("v0.17.0rc1", None), ("v0.23.0", None), ("main", "warning")],
+)
+def test_modelslims_weights_are_told_to_releases_that_do_not_find_them(release: str, severity: str | None) -> None:
+    image = f"{A2}{release}"
+    assert told("vllm-ascend/Qwen3-32B-W8A8", image).get("quantization-missing") == severity
+    assert "quantization-missing" not in told("vllm-ascend/Qwen3-32B-W8A8", image, args={"quantization": "ascend"})
+
+
+@pytest.mark.parametrize(
+    ("release", "method", "taken"),
+    [
+        ("v0.11.0", "compressed-tensors", False),
+        ("v0.12.0rc1", "compressed-tensors", True),
+        ("v0.18.0", "fp8", False),
+        ("v0.21.0rc1", "fp8", True),
+        ("v0.11.0", "ascend", True),
+        ("v0.23.0", "gptq", False),
+        ("main", "gptq", True),
+    ],
+)
+def test_quantization_is_what_the_platform_takes(release: str, method: str, taken: bool) -> None:  # noqa: FBT001
+    found = told("example/any", f"{A2}{release}", args={"quantization": method})
+    assert ("quantization" not in found) == taken
+
+
+# ---- What vLLM knows -----------------------------------------------------------------------------------
+
+
+def test_a_class_that_vllm_does_not_list_is_refused_when_nothing_else_can_run_it() -> None:
+    ours = ("/root/.cache/models/ours", f"{A2}v0.18.0")
+    keys: dict[str, Any] = {"architectures": ["OurOwnForCausalLM"], "num_hidden_layers": 4, "num_attention_heads": 8}
+    dense = told(*ours, config=json.dumps(keys).encode(), model="config.json")
+    assert dense["unsupported-model"] == "warning"  # the Transformers library may run it
+    sparse = told(*ours, config=json.dumps({**keys, "num_experts": 8}).encode(), model="config.json")
+    assert sparse["unsupported-model"] == "error"
+    assert "no release known here has it" in said(
+        "unsupported-model", *ours, config=json.dumps(keys).encode(), model="config.json"
+    )
+
+
+def test_a_class_that_a_later_vllm_lists_names_it() -> None:
+    minimax = said("unsupported-model", "Eco-Tech/MiniMax-M2.5-w8a8-QuaRot", args={"quantization": "ascend"})
+    assert "vLLM 0.12.0 and later know it" in minimax
+
+
+@pytest.mark.parametrize(
+    ("more", "refused"),
+    [
+        ({}, True),
+        ({"args": {"max-model-len": 40960}}, False),
+        ({"args": {"max-model-len": "41k"}}, True),
+        ({"args": {"max-model-len": 65536, "hf-overrides": {"rope_scaling": {}}}}, False),
+        ({"env": {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"}}, False),
+        ({"env": {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "0"}}, True),
+    ],
+)
+def test_the_context_bounds_the_length_unless_it_is_stretched(more: dict[str, Any], refused: bool) -> None:  # noqa: FBT001
+    given = {"args": {"max-model-len": 65536}, **more}
+    assert ("context-exceeded" in told("Qwen/Qwen3-32B", **given)) == refused
+
+
+# ---- What the spec says of it --------------------------------------------------------------------------
+
+
+def test_a_mistyped_hub_id_is_told_with_the_nearest() -> None:
+    assert "did you mean Qwen/Qwen3-32B?" in said("unknown-model", "Qwen/Qwen3-32b-")
+
+
+def test_facts_that_say_all_that_the_rules_need_leave_memory_alone_unjudged() -> None:
+    facts = {"layers": 80, "attention_heads": 64, "kv_heads": 8, "experts": 0}
+    assert "so these were not checked: memory /" in said("unknown-model", "example/any", model=facts)
+
+
+def test_what_config_json_says_is_part_of_the_digest() -> None:
+    keys = {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 4, "num_attention_heads": 8}
+    plans = [
+        compiled("example/any", config=json.dumps({**keys, "hidden_size": size}).encode(), model="config.json").plan
+        for size in (64, 128)
+    ]
+    assert plans[0] is not None
+    assert plans[1] is not None
+    assert plans[0].spec_digest != plans[1].spec_digest
+
+
+# ---- Sizes and memory ----------------------------------------------------------------------------------
+
+
+def test_between_the_servers_of_a_super_pod_tp_may_span_nodes() -> None:
+    assert "tensor-across-nodes" in told("Qwen/Qwen3-32B", parallelism="tensor")
+    pod = told("Qwen/Qwen3-32B", f"{A2}v0.11.0-a3", accelerator="atlas-a3", parallelism="tensor")
+    assert "tensor-across-nodes" not in pod
+
+
+def test_the_hint_offers_what_makes_room() -> None:
+    full = said("model-does-not-fit", "Qwen/Qwen3-235B-A22B", nodes=1)
+    assert "0.9 of 61.0 GiB" in full
+    assert "gpu-memory-utilization: 0.92" in full
+    assert "vllm-ascend/Qwen3-235B-A22B-W8A8 (half the weights), or 2 nodes" in full
+    hopeless = said("model-does-not-fit", "unsloth/DeepSeek-V3.1-BF16", nodes=1)
+    assert "gpu-memory-utilization" not in hopeless
+    assert "4 nodes" in hopeless
+    share = said("model-does-not-fit", "Qwen/Qwen3-235B-A22B", nodes=1, args={"gpu-memory-utilization": 0.875})
+    assert "0.875 of 61.0 GiB" in share
+
+
+def test_two_reports_at_one_place_are_both_told() -> None:
+    keys = {"architectures": ["Qwen3NextForCausalLM"], "num_hidden_layers": 48, "num_experts": 512}
+    found = compiled(
+        "example/next",
+        f"{A2}v0.10.2rc1",
+        args={"enable-expert-parallel": True},
+        config=json.dumps(keys).encode(),
+        model="config.json",
+    ).diagnostics
+    places = [each.place for each in found if each.code == "known-bad" and each.path.endswith("enable-expert-parallel")]
+    assert len(places) == 2
+    assert places[0] == places[1]
