@@ -21,12 +21,14 @@ def side_by_side(compared: Sequence[tuple[str, Explanation]]) -> str:
     rows += [(name, *(said(each) for _, each in compared)) for name, said in _ROWS]
     lines = [f"  {line}".rstrip() for line in aligned(rows, right=())]
     notes = [
-        f"  {title}: refused: {refusal.says} {refusal.source}"
+        f"  {title}: refused: {refusal.says}\n      {refusal.source}"
         for title, each in compared
         for refusal in each.chosen.sizes.refusals
     ]
     notes += [
-        f"  {title}: {trouble.says}: {trouble.source}" for title, each in compared for trouble in each.chosen.troubles
+        f"  {', '.join(title for title, each in compared if report in each.chosen.troubles)}: {report.says}:\n"
+        f"      {report.source}"
+        for report in dict.fromkeys(report for _, each in compared for report in each.chosen.troubles)
     ]
     return "\n".join((*lines, *([""] if notes else []), *notes)) + "\n"
 

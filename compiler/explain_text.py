@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from compiler.explain import About, Explanation, Verdict
     from compiler.memory import Fit, Rank
     from compiler.places import Located
+    from schema.known_bad import KnownBad
     from schema.model import Model
 
 _BAR = 32  # characters of the bar that stands for an NPU's memory
@@ -84,8 +85,13 @@ def _choices(explanation: Explanation) -> Iterator[str]:
     listed = list(explanation.verdicts)
     if explanation.chosen not in listed:
         listed.insert(0, explanation.chosen)
-    rows += [_row(explanation, verdict) for verdict in listed if not verdict.sizes.refusals]
+    legal = [verdict for verdict in listed if not verdict.sizes.refusals]
+    reports = list(dict.fromkeys(each for verdict in legal for each in verdict.troubles))
+    rows += [_row(explanation, verdict, reports) for verdict in legal]
     yield from (f"  {line}".rstrip() for line in aligned(rows, right=(4, 5, 6)))
+    for number, report in enumerate(reports, start=1):
+        yield f"  [{number}] {report.says}:"
+        yield f"      {report.source}"
     for verdict in listed:
         if verdict.sizes.refusals:
             mark = ">" if verdict is explanation.chosen else "x"
@@ -93,7 +99,7 @@ def _choices(explanation: Explanation) -> Iterator[str]:
             yield from (f"      {refusal.says}\n      {refusal.source}" for refusal in verdict.sizes.refusals)
 
 
-def _row(explanation: Explanation, verdict: Verdict) -> tuple[str, ...]:
+def _row(explanation: Explanation, verdict: Verdict, reports: list[KnownBad]) -> tuple[str, ...]:
     where, sizes = explanation.where, verdict.sizes
     need = sizes.fit
     kv = str(kv_heads_of_a_rank(where.model, sizes.tensor)) if where.model and not where.model.latent else "latent"
@@ -102,7 +108,7 @@ def _row(explanation: Explanation, verdict: Verdict) -> tuple[str, ...]:
         left = gib(need.room(need.tightest)) if need.holds_weights else "none"
         figures = (gib(need.weights), left, _tokens_of(need))
     mark = ">" if verdict is explanation.chosen else " "
-    return (mark, sizes.text, _stages(need), kv, *figures, "; ".join(_remarks(where, verdict)))
+    return (mark, sizes.text, _stages(need), kv, *figures, "; ".join(_remarks(where, verdict, reports)))
 
 
 def _tokens_of(need: Fit) -> str:
@@ -111,12 +117,13 @@ def _tokens_of(need: Fit) -> str:
     return f"{need.tokens:,}" if need.knows_tokens else "not known"
 
 
-def _remarks(where: Deployment, verdict: Verdict) -> Iterator[str]:
+def _remarks(where: Deployment, verdict: Verdict, reports: list[KnownBad]) -> Iterator[str]:
     if verdict.best:
         yield "the best"
     elif verdict.lost_by and not verdict.troubles:
         yield verdict.lost_by
-    yield from (f"known to fail: {each.source}" for each in verdict.troubles)
+    if verdict.troubles:
+        yield f"known to fail {' '.join(f'[{reports.index(each) + 1}]' for each in verdict.troubles)}"
     if not within_a_node(where, verdict.sizes.tensor) and "TP spans" not in verdict.lost_by:
         yield "TP spans nodes"
 
@@ -150,7 +157,8 @@ def _memory(where: Deployment, chosen: Verdict) -> Iterator[str]:
     if 0 < least < where.nodes:
         nodes = counted(least, "such node")
         yield f"  It fits on {nodes} already; every stage more adds to the time of each token."
-    yield f"  This is an estimate. It leaves out {LEFT_OUT}: they come off the room for the KV cache."
+    yield f"  This is an estimate. It leaves out {LEFT_OUT}:"
+    yield "  they come off the room for the KV cache."
 
 
 def _alike(ranks: Sequence[Rank]) -> list[tuple[range, Rank]]:
