@@ -44,8 +44,8 @@ STRICTER = {
     "list": "the parser takes any JSON, and the server fails with what is no list",
     "mapping": "the parser takes any JSON, or any text, and the engine fails with what is no mapping",
 }
-# Judged by a rule of its own, which knows what vllm-ascend takes of all that vLLM's parser does.
-JUDGED_APART = {"quantization": "ascend"}
+# Judged by rules of their own: what vllm-ascend takes of all that vLLM knows, and what is a secret.
+JUDGED_APART = {"quantization": "ascend", "hf-token": True}
 
 
 class Asked(NamedTuple):
