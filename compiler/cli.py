@@ -240,6 +240,10 @@ def _explain(options: argparse.Namespace) -> int:
     except ValueError as unusable:
         say(f"error: {unusable}")
         return USAGE
+    if line and len(options.targets) == 1 and not _is_there(options.spec):
+        say(f"error: {line} comes from a spec, and {options.spec} is not here")
+        say(f"  = hint: name the spec: compiler explain {_word(line)} SPEC")
+        return AT_FAULT
     sources, compiled = _compiled_of(options, "render")
     if line:
         return cli_explain.explain_line(options, line, compiled, sources, _beside(options.spec))
@@ -320,6 +324,12 @@ def _compiled_of(options: argparse.Namespace, purpose: Purpose) -> tuple[list[So
     if unreadable:
         return sources, Compiled(None, unreadable)  # type: ignore[arg-type]
     return sources, compile_spec(sources, purpose, _beside(options.spec))
+
+
+def _is_there(name: str) -> bool:
+    import os  # noqa: PLC0415
+
+    return os.path.isfile(name)
 
 
 def _read(names: Sequence[str]) -> tuple[list[Source], tuple[object, ...]]:

@@ -10,6 +10,8 @@ from compiler.said import env_of, npus_of
 from schema.cluster import Sizes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from compiler.subject import Subject
     from schema.accelerator import Accelerator, Hbm
     from schema.cluster import Cluster
@@ -34,6 +36,8 @@ class Deployment(NamedTuple):
         share: The part of an NPU's memory that vLLM claims: `gpu-memory-utilization`.
         length: The longest sequence to be served, in tokens; None for the model's own.
         sequences: How many are worked on at a time: `max-num-seqs`.
+        speculative: The method of speculative decoding, or empty.
+        producer: It fills a KV cache for others: `kv_role` is kv_producer.
         partition: VLLM_PP_LAYER_PARTITION, or empty.
         buffer_mb: HCCL_BUFFSIZE as the spec has it; 0 when it leaves that to us.
         flags: The flags that `vllm serve` is given, but those that are false.
@@ -48,6 +52,8 @@ class Deployment(NamedTuple):
     share: float = MEMORY_SHARE
     length: int | None = None
     sequences: int = SEQUENCES
+    speculative: str = ""
+    producer: bool = False
     partition: str = ""
     buffer_mb: int = 0
     flags: tuple[str, ...] = ()
@@ -89,10 +95,19 @@ def deployment_of(subject: Subject) -> Deployment | None:
         share=share_of(args.get("gpu-memory-utilization"), vllm),
         length=tokens(args.get("max-model-len")),
         sequences=tokens(args.get("max-num-seqs")) or SEQUENCES,
+        speculative=_key(args, "speculative-config", "method"),
+        producer=_key(args, "kv-transfer-config", "kv_role") == "kv_producer",
         partition=env.get("VLLM_PP_LAYER_PARTITION", ""),
         buffer_mb=int(buffer) if buffer.isdecimal() else 0,
         flags=tuple(flag for flag, value in args.items() if value is not False),
     )
+
+
+def _key(args: Mapping[str, object], flag: str, key: str) -> str:
+    """A key of a mapping that a flag takes, or of its dotted form; empty when it is not given."""
+    given = args.get(flag)
+    value = given.get(key) if isinstance(given, dict) else args.get(f"{flag}.{key}")
+    return str(value) if value is not None else ""
 
 
 def hbm_of(cluster: Cluster, known: Accelerator) -> Hbm | None:

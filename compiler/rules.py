@@ -19,7 +19,7 @@ from compiler.served import (
     model_is_known,
     quantisation_is_the_platforms,
 )
-from compiler.spread import hbm_is_one, nodes_are_alike, sizes_multiply_out, spread_is_sound
+from compiler.spread import hbm_is_one, nodes_are_alike, partition_is_one, sizes_multiply_out, spread_is_sound
 from compiler.subject import Subject, config_is_one
 from compiler.troubles import known_to_fail
 from schema.accelerator import Accelerator, Refused
@@ -446,6 +446,7 @@ RULES = (
     nodes_are_alike,
     hbm_is_one,
     sizes_multiply_out,
+    partition_is_one,
     spread_is_sound,
     known_to_fail,
     _ports_are_distinct,

@@ -12,7 +12,7 @@ from compiler.deployment import deployment_of, hbm_of
 from compiler.diagnostics import error, warning
 from compiler.memory import BLOCK, GIB, MIB, gib
 from compiler.parallelism import asked, candidate, least_nodes, legal, within_a_node
-from compiler.said import npus_of
+from compiler.said import env_of, npus_of
 from schema.cluster import Sizes
 
 if TYPE_CHECKING:
@@ -63,6 +63,19 @@ def sizes_multiply_out(subject: Subject) -> Iterator[Diagnostic]:
         return
     (first, *_) = candidate(where, written.tensor, written.pipeline).refusals
     yield error("parallelism-size", _SIZES, first.says, _legal_hint(where))
+
+
+def partition_is_one(subject: Subject) -> Iterator[Diagnostic]:
+    """Each worker deals the layers out by itself, so that all must be told alike."""
+    cluster = subject.cluster
+    first = env_of(cluster.nodes[0], cluster).get(_PARTITION)
+    for index, node in enumerate(cluster.nodes):
+        own = node.env.get(_PARTITION)
+        if own is not None and own != first:
+            message = f"{_PARTITION} is {own!r} here and {first or 'not set'} on {cluster.nodes[0].name}"
+            yield error(
+                "env-range", ("nodes", index, "env", _PARTITION), message, "set it once, under the cluster's `env`"
+            )
 
 
 def spread_is_sound(subject: Subject) -> Iterator[Diagnostic]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from compiler.architectures import supports_pipeline
 from compiler.diagnostics import counted
+from compiler.releases import at_least
 from compiler.stages import partition_fault
 
 if TYPE_CHECKING:
@@ -116,4 +117,17 @@ def _world(where: Deployment, tensor: int, pipeline: int) -> Iterator[Refusal]:
         yield Refusal(says, f"{_VLLM}/v1/executor/ray_utils.py")
 
 
-_RULES = (_world, _heads, _kv_heads, _experts, _widths, _layers, _support)
+def _drafts(where: Deployment, _: int, pipeline: int) -> Iterator[Refusal]:
+    """Multi-token prediction in stages, which v0.22.1rc1 and v0.23 refuse: a check that later ones no longer have."""
+    release = where.release
+    if pipeline == 1 or release is None or "mtp" not in where.speculative.lower() or where.producer:
+        return
+    if at_least(release.vllm, "0.22.0") and not at_least(release.vllm, "0.24.0"):
+        says = (
+            "PP+MTP is only supported on PD-disaggregated P nodes (kv_role='kv_producer'). D nodes must use "
+            "pipeline_parallel_size=1 and may combine data parallelism with MTP."
+        )
+        yield Refusal(says, "https://github.com/vllm-project/vllm-ascend/blob/v0.23.0/vllm_ascend/platform.py")
+
+
+_RULES = (_world, _heads, _kv_heads, _experts, _widths, _layers, _support, _drafts)

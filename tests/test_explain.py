@@ -210,6 +210,22 @@ def test_sizes_that_do_not_use_all_npus_are_said_to_be_refused(explain: Explain)
     assert "5 x 2 is 10, but the 2 nodes bring 16 NPUs" in said
 
 
+def test_a_line_without_its_spec_asks_for_the_spec(
+    explain: Explain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said, told = explain("node-0/node.env:3")
+    assert (code, said) == (1, "")
+    assert "compiler explain node-0/node.env:3 SPEC" in told
+
+
+def test_a_line_is_explained_by_its_spec(explain: Explain) -> None:
+    code, said, told = explain("generated/qwen3-235b/node-0/node.env:3", GUIDE)
+    assert (code, told) == (0, "")
+    assert f"{GUIDE}:15:14: nodes[0].address: 192.168.10.10" in said
+    assert explain("node-0/node.env:3", GUIDE, "--what-if", "tensor=8")[0] == 2
+
+
 def test_two_specs_are_one_too_many(explain: Explain) -> None:
     code, _, told = explain(GUIDE, "examples/single-node.yaml")
     assert code == 2

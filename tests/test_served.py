@@ -13,7 +13,7 @@ from compiler.source import Source
 A2 = "quay.io/ascend/vllm-ascend:"
 
 
-def compiled(served: str, image: str = f"{A2}v0.11.0", nodes: int = 2, config: bytes = b"", **more: Any) -> Compiled:
+def compiled(served: str, image: str = f"{A2}v0.11.0", nodes: Any = 2, config: bytes = b"", **more: Any) -> Compiled:
     """A spec of Atlas A2 that serves this model; `args` are those of vLLM, the rest the spec's own fields."""
     args, parallelism = more.pop("args", {}), more.pop("parallelism", "pipeline")
     cluster = {
@@ -23,7 +23,9 @@ def compiled(served: str, image: str = f"{A2}v0.11.0", nodes: int = 2, config: b
         "image": image,
         "cache": "/mnt/cache",
         "defaults": {"interface": "eth0"},
-        "nodes": [{"name": f"n{node}", "address": f"10.0.0.{node + 1}"} for node in range(nodes)],
+        "nodes": [{"name": f"n{node}", "address": f"10.0.0.{node + 1}"} for node in range(nodes)]
+        if isinstance(nodes, int)
+        else nodes,
         "serve": {"model": served, "parallelism": parallelism, "args": {"max-model-len": 4096, **args}},
         **more,
     }
@@ -175,6 +177,38 @@ def test_the_hint_offers_what_makes_room() -> None:
     assert "4 nodes" in hopeless
     share = said("model-does-not-fit", "Qwen/Qwen3-235B-A22B", nodes=1, args={"gpu-memory-utilization": 0.875})
     assert "0.875 of 61.0 GiB" in share
+
+
+def test_a_partition_is_the_same_on_every_node() -> None:
+    env = {"VLLM_PP_LAYER_PARTITION": "32,32"}
+    assert told("Qwen/Qwen3-32B", env=env) == {}
+    uneven = {"VLLM_PP_LAYER_PARTITION": "40,30"}
+    assert "sum(partitions)=70 does not match num_hidden_layers=64." in said(
+        "parallelism-illegal", "Qwen/Qwen3-32B", env=uneven
+    )
+    nodes = [
+        {"name": "n0", "address": "10.0.0.1"},
+        {"name": "n1", "address": "10.0.0.2", "env": {"VLLM_PP_LAYER_PARTITION": "30,34"}},
+    ]
+    assert "'30,34' here and 32,32 on n0" in said("env-range", "Qwen/Qwen3-32B", env=env, nodes=nodes)
+
+
+@pytest.mark.parametrize(
+    ("release", "more", "refused"),
+    [
+        ("v0.23.0", {}, True),
+        ("v0.22.1rc1", {}, True),
+        ("v0.18.0", {}, False),
+        ("v0.24.0rc1", {}, False),
+        ("v0.23.0", {"kv-transfer-config": {"kv_role": "kv_producer", "kv_connector": "MooncakeConnectorV1"}}, False),
+    ],
+)
+def test_drafts_in_stages_are_refused_where_vllm_ascend_does(release: str, more: dict[str, Any], refused: bool) -> None:  # noqa: FBT001
+    args = {"speculative-config": {"method": "mtp", "num_speculative_tokens": 1}, **more}
+    found = told("Qwen/Qwen3-32B", f"{A2}{release}", args=args)
+    assert ("parallelism-illegal" in found) == refused
+    dotted = {"speculative-config.method": "mtp", "speculative-config.num_speculative_tokens": 1, **more}
+    assert ("parallelism-illegal" in told("Qwen/Qwen3-32B", f"{A2}{release}", args=dotted)) == refused
 
 
 def test_two_reports_at_one_place_are_both_told() -> None:
