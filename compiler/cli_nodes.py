@@ -164,11 +164,10 @@ def _overruled(sources: Sequence[Source], sound: Sequence[Facts]) -> list[str]:
 
 def _scripts(plan: Plan, names: Iterable[str]) -> Mapping[str, bytes]:
     """verify.sh of each named node, or of all."""
-    from compiler.render import render  # noqa: PLC0415
+    from compiler.render import render_on_nodes  # noqa: PLC0415
 
     wanted = set(names) or {node.name for node in plan.nodes}
-    files = ((file.path.partition("/"), file.content) for file in render(plan).files)
-    return {node: content for (node, _, name), content in files if name == "verify.sh" and node in wanted}
+    return {node: script for node, script in render_on_nodes(plan, "verify.sh").items() if node in wanted}
 
 
 def _answer_seconds(node: int) -> int:

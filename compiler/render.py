@@ -50,6 +50,12 @@ def render_file(plan: Plan, path: str) -> File | None:
     return next((file for file in made if file.path == path), None)
 
 
+def render_on_nodes(plan: Plan, name: str) -> dict[str, bytes]:
+    """The file of this name for each node that has one, by the node's name, and no other file."""
+    made = _node_files(plan, _environment(), name)
+    return {file.path.partition("/")[0]: file.content for file in made}
+
+
 def _files_of(plan: Plan, node: NodePlan, only: str) -> list[File]:
     """This file of a node; the checksums need all the others."""
     own = strings(node)
@@ -58,17 +64,18 @@ def _files_of(plan: Plan, node: NodePlan, only: str) -> list[File]:
     return [_sums(node.name, made)] if only == SUMS else made
 
 
-def _node_files(plan: Plan, templates: Environment) -> list[File]:
+def _node_files(plan: Plan, templates: Environment, only: str = "") -> list[File]:
     files: list[File] = []
     forms: dict[object, tuple[tuple[str, Form, bool], ...]] = {}
     for node in plan.nodes:
         key = layout(node)
         if key not in forms:
-            forms[key] = _forms(plan, node, templates)
+            forms[key] = _forms(plan, node, templates, only)
         own = strings(node)
         made = [File(f"{node.name}/{name}", form.filled(own).encode(), exe) for name, form, exe in forms[key]]
         files += made
-        files.append(_sums(node.name, made))
+        if not only:
+            files.append(_sums(node.name, made))
     return files
 
 

@@ -164,7 +164,7 @@ def _npu_addresses_fit(subject: Subject) -> Iterator[Diagnostic]:
         if written is None:
             if len(cluster.nodes) > 1:
                 query = " ".join(known.network.address_query)
-                hint = f"`hccn_tool -i 0 {query}` on the node prints the first of them"
+                hint = f"`compiler discover` writes them in; `hccn_tool -i 0 {query}` on the node prints the first"
                 message = f"{node.name} has no npu_addresses, so they cannot be checked nor pinged across nodes"
                 yield warning("no-npu-addresses", ("nodes", index), message, hint)
         elif isinstance(written, FirstAddress):

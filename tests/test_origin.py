@@ -18,7 +18,7 @@ from compiler.origin_leaf import leaves
 from compiler.origin_line import change
 from compiler.origin_other import other_values, texts
 from compiler.origin_told import told
-from compiler.render import render, render_file
+from compiler.render import render, render_file, render_on_nodes
 from compiler.source import Source
 from schema.cluster import Cluster, Strict
 
@@ -617,3 +617,13 @@ def test_a_large_file_is_looked_at_around_the_line(monkeypatch: pytest.MonkeyPat
     whole = [paths(spec.origins(path, line)) for path, line in asked]
     monkeypatch.setattr(origin_line, "_LARGE", 0)
     assert [paths(spec.origins(path, line)) for path, line in asked] == whole
+
+
+def test_a_file_of_all_nodes_is_what_the_bundle_has() -> None:
+    plan = compile_spec([Source("sixteen.yaml", (ROOT / "examples" / "sixteen-nodes.yaml").read_bytes())]).plan
+    assert plan is not None
+    whole = {file.path: file.content for file in render(plan).files}
+    for name, holders in (("verify.sh", 16), ("serve.sh", 1), ("docker-compose.yaml", 16)):
+        made = render_on_nodes(plan, name)
+        assert len(made) == holders
+        assert all(whole[f"{node}/{name}"] == content for node, content in made.items())
