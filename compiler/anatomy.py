@@ -49,6 +49,11 @@ FAMILIES = {
 }
 
 
+# Names that vLLM reads: vllm/transformers_utils/model_arch_config_convertor.py, get_num_experts.
+_EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
+_MOST, _MOST_LAYERS = 10**8, 10**4  # more than any model has, and few enough to work with
+
+
 class Config:
     """The keys of a config.json, by all the names that they go by."""
 
@@ -61,10 +66,19 @@ class Config:
         return self.maybe(*names) or 0
 
     def maybe(self, *names: str) -> int | None:
-        """The first of these keys that is a whole number, or None."""
+        """The first of these keys that is a whole number, or None.
+
+        Raises:
+            ValueError: It is one that no model has.
+        """
         for name in names:
             value = self.keys.get(name)
+            if isinstance(value, list) and value:  # ERNIE has one for text and one for pictures
+                value = value[0]
             if isinstance(value, int) and not isinstance(value, bool):
+                most = _MOST_LAYERS if name == "num_hidden_layers" else _MOST
+                if not 0 <= value <= most:
+                    raise ValueError(f"{name} is no number that a model has: 0 to {most}")
                 return value
         return None
 
@@ -91,7 +105,12 @@ class Config:
     @property
     def experts(self) -> int:
         """Routed experts of a layer."""
-        return self.number("num_experts", "n_routed_experts", "num_local_experts")
+        return self.number(*_EXPERTS)
+
+    @property
+    def experts_if_known(self) -> int | None:
+        """The same, or None for a class that may call them otherwise."""
+        return self.experts if self.family in FAMILIES else self.maybe(*_EXPERTS)
 
     @property
     def latent(self) -> bool:
@@ -101,11 +120,23 @@ class Config:
 
 def anatomy(config: Config) -> tuple[tuple[Part, ...], tuple[Cached, ...]]:
     """The parts of the weights and of the cache; both empty for a class that is not known here."""
-    if config.family not in FAMILIES or not config.layers or not config.number("hidden_size"):
+    if config.family not in FAMILIES or not all(config.number(key) for key in _needed(config)):
         return (), ()
     attention = _latent_attention(config) if config.latent else _grouped_attention(config)
     parts = (*_ends(config), *attention, *_linear_attention(config), *_feed_forward(config), _norms(config))
     return tuple(part for part in parts if part.numbers and part.layers), _cache(config)
+
+
+def _needed(config: Config) -> tuple[str, ...]:
+    """The keys without which the sums would be wrong."""
+    needed = ["num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads"]
+    needed += ["qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"] if config.latent else []
+    if config.experts and config.family not in _ONE_WIDTH:
+        needed.append("moe_intermediate_size")
+    return (*needed, *(["intermediate_size"] if _dense_layers(config) or config.family in _ONE_WIDTH else []))
+
+
+_ONE_WIDTH = ("minimax_m2", "mixtral")  # `intermediate_size` is that of an expert: they have no dense layers
 
 
 def _ends(config: Config) -> tuple[Part, ...]:
@@ -151,9 +182,9 @@ def _latent_attention(config: Config) -> tuple[Part, ...]:
     return (
         Part("latent projections", into, every, "replicated", quantised=True),
         Part("queries and output", queries + heads * value * hidden, every, "tensor", quantised=True),
-        # vllm-ascend keeps what it makes of these beside them (W_UV, W_UK_T), unquantised:
-        # https://github.com/vllm-project/vllm-ascend/blob/v0.23.0/vllm_ascend/attention/mla_v1.py
-        Part("keys and values", out_of, every, "tensor", quantised=False, copies=2),
+        # vllm-ascend keeps what it makes of these beside them (W_UV, W_UK_T), unquantised: mla_v1.py; sfa_v1.py, for
+        # sparse attention, does not: https://github.com/vllm-project/vllm-ascend/tree/v0.23.0/vllm_ascend/attention
+        Part("keys and values", out_of, every, "tensor", quantised=False, copies=1 if index_heads else 2),
         Part("attention norms", q_rank + kv_rank, every, "replicated", quantised=False),
         Part("sparse indexer", indexer if index_heads else 0, every, "replicated", quantised=False),
     )
@@ -206,6 +237,20 @@ def _cache(config: Config) -> tuple[Cached, ...]:
     return (latent, index) if index.numbers else (latent,)
 
 
+def divided(config: Config) -> tuple[tuple[str, int], ...]:
+    """What of a model's attention is cut evenly beside heads: an uneven one ends in a traceback while it is built.
+
+    https://github.com/vllm-project/vllm/blob/v0.23.0/vllm/model_executor/layers/mamba/gdn/qwen_gdn_linear_attn.py,
+    https://github.com/vllm-project/vllm-ascend/blob/v0.23.0/vllm_ascend/models/deepseek_v4.py.
+    """
+    named = {
+        "key heads of the linear attention": config.number("linear_num_key_heads"),
+        "value heads of the linear attention": config.number("linear_num_value_heads"),
+        "output groups of the attention": config.number("o_groups"),
+    }
+    return tuple((name, number) for name, number in named.items() if number)
+
+
 def _all_layers(config: Config) -> tuple[int, ...]:
     return tuple(range(config.layers))
 
@@ -235,8 +280,10 @@ def _dense_layers(config: Config) -> tuple[int, ...]:
 
 
 def expert_width(config: Config) -> int:
-    """The width of one expert. MiniMax and Mixtral call it `intermediate_size`: they have no dense layers."""
-    return config.number("moe_intermediate_size", "intermediate_size") if config.experts else 0
+    """The width of one expert; 0 where it is not told."""
+    if not config.experts:
+        return 0
+    return config.number("intermediate_size" if config.family in _ONE_WIDTH else "moe_intermediate_size")
 
 
 def dense_width(config: Config) -> int:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from compiler.releases import at_least
+
 if TYPE_CHECKING:
     from compiler.deployment import Deployment
     from schema.model import Model
@@ -19,10 +21,9 @@ if TYPE_CHECKING:
 BUFFER_MB = 200
 # What vllm-ascend's documents set wherever experts span nodes.
 DOCUMENTED_MB = 1024
-_MOST_GRAPH_TOKENS = (
-    512  # `cudagraph_capture_sizes` of https://github.com/vllm-project/vllm/blob/v0.23.0/vllm/config/vllm.py
-)
-_A2_LEAST_RANKS = 16
+# Of the largest graph: `cudagraph_capture_sizes`, https://github.com/vllm-project/vllm/blob/v0.23.0/vllm/config/vllm.py
+_MOST_TOKENS = 512
+_A2_LEAST_RANKS, _A2_MOST_EXPERTS = 16, 24
 _STEP_MB = 128
 
 
@@ -43,12 +44,33 @@ def needed_mb(where: Deployment, tensor: int) -> int:
         return 0
     if where.super_pod:
         return _a3_mb(model, _batch(where, tensor), tensor)
-    return _a2_mb(model, _batch(where, tensor), tensor) if tensor >= _A2_LEAST_RANKS else 0
+    return _a2_mb(model, _batch(where, tensor), tensor) if _a2_dispatches(where, model, tensor) else 0
+
+
+def _a2_dispatches(where: Deployment, model: Model, tensor: int) -> bool:
+    """Whether Atlas A2 takes these operators: from 16 ranks on, and in later releases with 24 experts each at most.
+
+    v0.11 and older count all stages: vllm_ascend/worker/model_runner_v1.py of v0.11.0, `_select_moe_comm_method`.
+    """
+    vllm = where.release.vllm if where.release else ""
+    ranks = where.world if vllm and not at_least(vllm, "0.12.0") else tensor
+    few = (model.experts or 0) // tensor <= _A2_MOST_EXPERTS or (bool(vllm) and not at_least(vllm, "0.18.0"))
+    return ranks >= _A2_LEAST_RANKS and few
 
 
 def _batch(where: Deployment, tensor: int) -> int:
-    """Tokens of one rank: its share of the largest graph."""
-    return -(-min(2 * where.sequences, _MOST_GRAPH_TOKENS) // tensor)
+    """Tokens of one rank: its share of the largest graph, or of the largest batch without graphs."""
+    vllm = where.release.vllm if where.release else ""
+    if vllm and not at_least(vllm, "0.11.0"):
+        return _MOST_TOKENS  # `mc2_tokens_capacity` of v0.10.2rc1: 512 for each
+    later = not vllm or at_least(vllm, "0.13.0")
+    tokens = where.sequences * (1 + where.drafts if later or _is_eager(where) else 1)
+    largest = tokens if _is_eager(where) else 2 * tokens
+    return min(-(-min(largest, _MOST_TOKENS) // tensor), _MOST_TOKENS)
+
+
+def _is_eager(where: Deployment) -> bool:
+    return "enforce-eager" in where.flags
 
 
 def _a3_mb(model: Model, batch: int, ranks: int) -> int:

@@ -11,7 +11,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from compiler.anatomy import Config, anatomy, dense_width, expert_width
+from compiler.anatomy import Config, anatomy, dense_width, divided, expert_width
 from compiler.packaged import packaged
 from compiler.source import Source, parse
 from schema.model import Model, Part
@@ -79,6 +79,8 @@ def from_config(content: bytes, name: str, origin: str) -> Model:
     """
     try:
         keys = json.loads(content)
+    except RecursionError as fault:
+        raise ValueError("it is nested too deep") from fault
     except ValueError as fault:
         raise ValueError(f"it is not JSON: {fault}") from fault
     if not isinstance(keys, dict):
@@ -118,12 +120,13 @@ def _short(name: str) -> str:
 
 def _of_checkpoint(file: str, known: str, checkpoint: Mapping[str, Any]) -> Model:
     entry = _entry(file)
-    model = _of_config(
-        {**entry["config"], **checkpoint.get("config", {})}, known, f"the catalogue: schema/models/{file}"
-    )
+    config = {**entry["config"], **checkpoint.get("config", {})}
+    config.pop("quantization_config", None)  # the checkpoint says what its weights are
+    model = _of_config(config, known, f"the catalogue: schema/models/{file}")
     return model._replace(
         parts=model.parts or _evenly(model, entry["published"]["parameters"]),
         weights=cast("Weights", checkpoint["weights"]),
+        cache_bits=checkpoint.get("cache_bits", 16),
         pipeline=entry["pipeline"]["support"],
         sources=(*entry["sources"], entry["pipeline"]["source"]),
     )
@@ -137,17 +140,18 @@ def _evenly(model: Model, parameters: int) -> tuple[Part, ...]:
 
 def _of_config(keys: Mapping[str, object], name: str, origin: str) -> Model:
     config = Config(keys)
+    weights = _weights(config.keys)
     parts, cached = anatomy(config)
     classes = keys.get("architectures")
     return Model(
         name=name,
         origin=origin,
-        architecture=str(classes[0]) if isinstance(classes, list) and classes else "",
+        architecture=classes[0] if isinstance(classes, list) and classes and isinstance(classes[0], str) else "",
         layers=config.maybe("num_hidden_layers"),
         heads=config.maybe("num_attention_heads"),
         kv_heads=1 if config.latent else config.maybe("num_key_value_heads", "num_attention_heads"),
         latent=config.latent,
-        experts=config.experts,
+        experts=config.experts_if_known,
         experts_per_token=config.number("num_experts_per_tok"),
         shared_experts=config.number("n_shared_experts"),
         expert_width=expert_width(config),
@@ -155,10 +159,15 @@ def _of_config(keys: Mapping[str, object], name: str, origin: str) -> Model:
         hidden=config.number("hidden_size"),
         vocabulary=config.number("vocab_size"),
         context=_context(config),
-        weights=_weights(keys),
-        parts=parts,
-        cached=cached,
+        divided=divided(config),
+        weights=weights or "bf16",
+        method=_method(config.keys),
+        parts=parts if weights else (),
+        cached=cached if weights else (),
     )
+
+
+_MOST_FACTOR = 10_000
 
 
 def _context(config: Config) -> int | None:
@@ -171,20 +180,51 @@ def _context(config: Config) -> int | None:
     if not written or not isinstance(rope, dict):
         return written
     kind, factor = rope.get("rope_type", rope.get("type")), rope.get("factor")
-    if kind in ("su", "longrope", "llama3") or not isinstance(factor, int | float):
+    if kind in ("su", "longrope", "llama3") or not isinstance(factor, int | float) or not 0 < factor <= _MOST_FACTOR:
         return written
     original = rope.get("original_max_position_embeddings") if kind == "yarn" else None
-    return int((original if isinstance(original, int) else written) * factor)
+    plain = original if isinstance(original, int) and 0 < original <= written * _MOST_FACTOR else written
+    return int(plain * factor)
 
 
-def _weights(keys: Mapping[str, object]) -> Weights:
-    """What config.json says of its numbers: `quantize` is ModelSlim's word, `quantization_config` everyone else's."""
-    slim = str(keys.get("quantize", "")).lower()
-    if slim:
-        return "w4a8" if slim.startswith("w4a8") else "w8a8"
+def _weights(keys: Mapping[str, object]) -> Weights | None:
+    """What config.json says of its numbers; None for what is not known here.
+
+    `quantize` is ModelSlim's word, `quantization_config` everyone else's; compressed-tensors names the bits.
+    """
+    slim = keys.get("quantize")
+    if isinstance(slim, str) and slim:
+        return next((known for known in _SLIM if slim.lower().startswith(known)), None)
     quantised = keys.get("quantization_config")
-    method = str(quantised.get("quant_method", "")) if isinstance(quantised, dict) else ""
-    return "fp8" if method == "fp8" else "bf16"
+    if not isinstance(quantised, dict) or not quantised:
+        return "bf16"
+    method = quantised.get("quant_method")
+    if method == "compressed-tensors":
+        return {8: "w8a8", 4: "w4a16"}.get(_bits(quantised))  # type: ignore[return-value]
+    return "fp8" if method == "fp8" else None
+
+
+def _method(keys: Mapping[str, object]) -> str:
+    """`quant_method` of config.json; empty when it has none."""
+    quantised = keys.get("quantization_config")
+    method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+    return method if isinstance(method, str) else ""
+
+
+_SLIM: tuple[Weights, ...] = ("w8a8", "w4a8", "w4a4")
+
+
+def _bits(quantised: Mapping[str, object]) -> int:
+    """The bits of the weights of all groups of layers; 0 when they differ, or are no integers."""
+    groups = quantised.get("config_groups")
+    all_bits = {_bits_of(each) for each in groups.values()} if isinstance(groups, dict) else set()
+    return all_bits.pop() if len(all_bits) == 1 else 0
+
+
+def _bits_of(group: object) -> int:
+    weights = group.get("weights") if isinstance(group, dict) else None
+    bits = weights.get("num_bits") if isinstance(weights, dict) and weights.get("type") == "int" else None
+    return bits if isinstance(bits, int) else 0
 
 
 @cache

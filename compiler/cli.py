@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,10 @@ _MAX_CONFIG = 16 * 2**20  # a config.json has a few KB; this is none
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code: 0 done, 1 at fault, 2 usage, 3 a bug here, 130 interrupted."""
+    if sys.stdout is None:  # closed by the caller: nobody wants to read what is said
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the program runs
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no such letter
     try:
         options = _parser().parse_args(arguments)
         command: Callable[[argparse.Namespace], int] = options.command
@@ -33,6 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
+        _silence_stdout()
+        return AT_FAULT
+    except OSError as fault:
+        if fault.filename is not None:
+            _report_bug()
+            return BUG
+        say(f"error: what was to be said could not be written: {fault.strerror or fault}")
         _silence_stdout()
         return AT_FAULT
     except Exception:  # noqa: BLE001 - whatever it is, it is ours
@@ -327,8 +340,6 @@ def _compiled_of(options: argparse.Namespace, purpose: Purpose) -> tuple[list[So
 
 
 def _is_there(name: str) -> bool:
-    import os  # noqa: PLC0415
-
     return os.path.isfile(name)
 
 
@@ -352,9 +363,16 @@ def _beside(spec: str) -> Callable[[str], bytes]:
     """Reads the files that a spec names: relative to it, or to here for one from standard input."""
 
     def read(path: str) -> bytes:
-        import os  # noqa: PLC0415
+        import errno  # noqa: PLC0415
+        import stat  # noqa: PLC0415
 
-        with open(os.path.join(os.path.dirname(spec), path), "rb") as file:
+        name = os.path.join(os.path.dirname(spec), path)
+        found = os.stat(name)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", name)
+        if found.st_size > _MAX_CONFIG:
+            raise OSError(errno.EFBIG, "it is larger than 16 MiB", name)
+        with open(name, "rb") as file:
             return file.read(_MAX_CONFIG)
 
     return read
@@ -437,8 +455,6 @@ def _word(text: str) -> str:
 
 def _silence_stdout() -> None:
     """So that the interpreter's last flush finds somewhere to go."""
-    import os  # noqa: PLC0415
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

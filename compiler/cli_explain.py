@@ -42,6 +42,10 @@ def explain(options: argparse.Namespace, compiled: Compiled, sources: Sequence[S
 
     where = deployment_of(compiled.subject) if compiled.subject else None
     if where is None or compiled.subject is None:
+        if options.json:
+            from compiler import explain_json  # noqa: PLC0415
+
+            sys.stdout.write(explain_json.only_faults(_of(compiled, "error"), _of(compiled, "warning")))
         _tell(compiled, sources, "error")
         return AT_FAULT
     try:
@@ -97,7 +101,7 @@ def _said(options: argparse.Namespace, compiled: Compiled, compared: list[tuple[
     assert compiled.subject is not None, "`explain` has seen to it"  # noqa: S101
     about = About.of(options.spec, compiled.subject, _of(compiled, "warning"))
     if options.json:
-        return explain_json.as_json(about, compared)
+        return explain_json.as_json(about, compared, _of(compiled, "error"))
     if options.what_if:
         return side_by_side(compared)
     return explain_text.as_text(about, compared[0][1])

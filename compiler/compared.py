@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from compiler.memory import gib, kv_heads_of_a_rank, longest
 from compiler.parallelism import within_a_node
 from compiler.table import aligned
+from schema.model import UNSUPPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,17 +43,27 @@ def _of_fit(said: Callable[[Explanation, Fit], str]) -> Callable[[Explanation], 
 
 
 def _verdict(explanation: Explanation) -> str:
-    chosen = explanation.chosen
-    if chosen.sizes.refusals:
-        return "refused"
-    if chosen.sizes.fit and not chosen.sizes.fit.holds_weights:
-        return "does not fit"
-    return "known to fail" if chosen.troubles else "legal, fits" if chosen.sizes.fit else "legal"
+    """The first thing that is against it, or that nothing is."""
+    where, chosen = explanation.where, explanation.chosen
+    model, need = where.model, chosen.sizes.fit
+    against = (
+        (bool(chosen.sizes.refusals), "refused"),
+        (model is None, "not judged"),
+        (model is not None and model.weights in UNSUPPORTED, "weights not run here"),
+        (need is not None and not need.holds_weights, "does not fit"),
+        (model is not None and where.longest > (model.context or where.longest), "beyond its context"),
+        (bool(chosen.troubles), "known to fail"),
+        (need is not None and not need.holds(where.longest), "too long for the cache"),
+        (need is None, "legal"),
+    )
+    return next((word for is_so, word in against if is_so), "legal, fits")
 
 
 def _npus(explanation: Explanation) -> str:
     where = explanation.where
-    return f"{where.nodes} x {where.npus[0]} of {where.hbm.total_mib >> 10} GiB"
+    same = len(set(where.npus)) == 1
+    npus = f"{where.nodes} x {where.npus[0]}" if same else f"{where.nodes} nodes, {where.world} NPUs"
+    return f"{npus} of {where.hbm.total_mib >> 10} GiB"
 
 
 def _model(explanation: Explanation) -> str:

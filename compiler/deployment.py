@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from compiler.flag_kinds import as_json
 from compiler.plan import size_bytes
 from compiler.releases import at_least
 from compiler.said import env_of, npus_of
@@ -35,10 +37,12 @@ class Deployment(NamedTuple):
         expert_parallel: Whole experts on each NPU instead of a slice of every expert.
         share: The part of an NPU's memory that vLLM claims: `gpu-memory-utilization`.
         length: The longest sequence to be served, in tokens; None for the model's own.
+        fitted: VLLM takes the longest that fits: `max-model-len` is `auto` or -1.
         sequences: How many are worked on at a time: `max-num-seqs`.
         speculative: The method of speculative decoding, or empty.
+        drafts: How many tokens it drafts.
         producer: It fills a KV cache for others: `kv_role` is kv_producer.
-        partition: VLLM_PP_LAYER_PARTITION, or empty.
+        partition: VLLM_PP_LAYER_PARTITION, or None when it is not set.
         buffer_mb: HCCL_BUFFSIZE as the spec has it; 0 when it leaves that to us.
         flags: The flags that `vllm serve` is given, but those that are false.
     """
@@ -51,10 +55,12 @@ class Deployment(NamedTuple):
     expert_parallel: bool = False
     share: float = MEMORY_SHARE
     length: int | None = None
+    fitted: bool = False
     sequences: int = SEQUENCES
     speculative: str = ""
+    drafts: int = 0
     producer: bool = False
-    partition: str = ""
+    partition: str | None = None
     buffer_mb: int = 0
     flags: tuple[str, ...] = ()
 
@@ -71,7 +77,7 @@ class Deployment(NamedTuple):
     @property
     def longest(self) -> int:
         """Tokens of the longest sequence to be served: what is asked for, or the model's own; 0 when not known."""
-        return self.length or (self.model and self.model.context) or 0
+        return 1 if self.fitted else self.length or (self.model and self.model.context) or 0
 
 
 def deployment_of(subject: Subject) -> Deployment | None:
@@ -92,20 +98,25 @@ def deployment_of(subject: Subject) -> Deployment | None:
         model=subject.model and as_loaded(subject.model, vllm),
         release=subject.release,
         expert_parallel=args.get("enable-expert-parallel") is True,
-        share=share_of(args.get("gpu-memory-utilization"), vllm),
+        # With the cache's size given, the share does not count: all that is asked is whether the weights fit at all.
+        share=1.0 if "kv-cache-memory-bytes" in args else share_of(args.get("gpu-memory-utilization"), vllm),
         length=tokens(args.get("max-model-len")),
+        fitted=str(args.get("max-model-len")) in ("auto", "-1") and at_least(vllm, "0.14.0"),
         sequences=tokens(args.get("max-num-seqs")) or SEQUENCES,
         speculative=_key(args, "speculative-config", "method"),
+        drafts=tokens(_key(args, "speculative-config", "num_speculative_tokens")) or 0,
         producer=_key(args, "kv-transfer-config", "kv_role") == "kv_producer",
-        partition=env.get("VLLM_PP_LAYER_PARTITION", ""),
-        buffer_mb=int(buffer) if buffer.isdecimal() else 0,
+        partition=env.get("VLLM_PP_LAYER_PARTITION"),
+        buffer_mb=int(buffer) if re.fullmatch("[0-9]{1,9}", buffer) else 0,
         flags=tuple(flag for flag, value in args.items() if value is not False),
     )
 
 
 def _key(args: Mapping[str, object], flag: str, key: str) -> str:
-    """A key of a mapping that a flag takes, or of its dotted form; empty when it is not given."""
+    """A key of a mapping that a flag takes, as such or as JSON, or of its dotted form; empty when it is not given."""
     given = args.get(flag)
+    if isinstance(given, str):
+        given = as_json(given)
     value = given.get(key) if isinstance(given, dict) else args.get(f"{flag}.{key}")
     return str(value) if value is not None else ""
 
@@ -128,7 +139,8 @@ def share_of(written: object, vllm: str) -> float:
     return share if 0 < share <= 1 else otherwise
 
 
-_MULTIPLES = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+_MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+_READABLE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)([kKmMgG]?)")
 
 
 def tokens(written: object) -> int | None:
@@ -136,14 +148,12 @@ def tokens(written: object) -> int | None:
 
     `human_readable_int` of https://github.com/vllm-project/vllm/blob/v0.11.0/vllm/engine/arg_utils.py.
     """
-    text = str(written).strip()
-    times = _MULTIPLES.get(text[-1:], 1)
-    digits = text[:-1] if text[-1:] in _MULTIPLES else text
-    try:
-        number = int(float(digits) * times) if "." in digits and times > 1 else int(digits) * times
-    except ValueError:
+    found = _READABLE.fullmatch(str(written).strip())
+    if found is None or ("." in found[1] and found[2] not in ("k", "m", "g")):
         return None
-    return number if number > 0 else None
+    return (
+        int(float(found[1]) * _MULTIPLES[found[2]]) if "." in found[1] else int(found[1]) * _MULTIPLES[found[2]] or None
+    )
 
 
 def widened(model: Model, vllm: str) -> bool:

@@ -14,33 +14,50 @@ if TYPE_CHECKING:
     from compiler.deployment import Deployment
     from compiler.explain import About, Explanation, Verdict
     from compiler.memory import Fit
+    from compiler.places import Located
     from schema.model import Model
 
 FORMAT_VERSION = 1
 
 
-def as_json(about: About, compared: Sequence[tuple[str, Explanation]]) -> str:
+def only_faults(errors: Sequence[Located], warnings: Sequence[Located]) -> str:
+    """What there is to say of a spec that says no deployment: why."""
+    return _text({"format_version": FORMAT_VERSION, "errors": _told(errors), "warnings": _told(warnings)})
+
+
+def _told(found: Sequence[Located]) -> list[dict[str, object]]:
+    return [
+        {
+            "code": each.code,
+            "path": each.path,
+            "file": each.place.file,
+            "line": each.place.line,
+            "message": each.message,
+            "hint": each.hint,
+            "more": f"docs/diagnostics.md#{each.code}",
+        }
+        for each in found
+    ]
+
+
+def _text(document: dict[str, object]) -> str:
+    return json.dumps(document, indent=2) + "\n"
+
+
+def as_json(about: About, compared: Sequence[tuple[str, Explanation]], errors: Sequence[Located]) -> str:
     """The spec's own explanation, which is the first, and under `what_if` those of the alternatives."""
     (_, explanation), *alternatives = compared
-    document = {
+    document: dict[str, object] = {
         "format_version": FORMAT_VERSION,
         "cluster": about.cluster,
         "image": about.image,
         "release": about.release._asdict() if about.release else None,
         **_json(explanation),
         "what_if": [{"asked": title, **_json(each)} for title, each in alternatives],
-        "warnings": [
-            {
-                "code": each.code,
-                "path": each.path,
-                "message": each.message,
-                "hint": each.hint,
-                "more": f"docs/diagnostics.md#{each.code}",
-            }
-            for each in about.warnings
-        ],
+        "errors": _told(errors),
+        "warnings": _told(about.warnings),
     }
-    return json.dumps(document, indent=2) + "\n"
+    return _text(document)
 
 
 def _json(explanation: Explanation) -> dict[str, object]:

@@ -102,13 +102,19 @@ def _choices(explanation: Explanation) -> Iterator[str]:
 def _row(explanation: Explanation, verdict: Verdict, reports: list[KnownBad]) -> tuple[str, ...]:
     where, sizes = explanation.where, verdict.sizes
     need = sizes.fit
-    kv = str(kv_heads_of_a_rank(where.model, sizes.tensor)) if where.model and not where.model.latent else "latent"
+    kv = _kv_heads(where.model, sizes.tensor)
     figures = ("", "", "")
     if need:
         left = gib(need.room(need.tightest)) if need.holds_weights else "none"
         figures = (gib(need.weights), left, _tokens_of(need))
     mark = ">" if verdict is explanation.chosen else " "
     return (mark, sizes.text, _stages(need), kv, *figures, "; ".join(_remarks(where, verdict, reports)))
+
+
+def _kv_heads(model: Model | None, tensor: int) -> str:
+    if model is None or not model.kv_heads:
+        return ""
+    return "latent" if model.latent else str(kv_heads_of_a_rank(model, tensor))
 
 
 def _tokens_of(need: Fit) -> str:
@@ -201,7 +207,8 @@ def _tokens(where: Deployment, need: Fit) -> Iterator[str]:
     if not length or not need.tokens:
         yield f"{holds}."
     elif need.tokens < length:
-        yield f"{holds}: not one sequence of {length:,}. The largest max-model-len that fits is {need.tokens}."
+        yield f"{holds}: not one sequence of {length:,}."
+        yield f"  The largest max-model-len that fits is {longest(where, need):,}."
     else:
         asked = "max-model-len" if where.length else "the model's own length"
         many = f"{need.tokens / length:.1f} sequences of {length:,} ({asked})"

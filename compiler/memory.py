@@ -24,7 +24,6 @@ MIB = 2**20
 GIB = 2**30
 # Tokens of one block of the cache: vllm-ascend's default, `vllm_ascend/platform.py` check_and_update_config.
 BLOCK = 128
-_CACHE_BYTES = 2  # of a number in the cache: bf16, whatever the weights are
 LEFT_OUT = "activations, captured graphs and what libraries hold for themselves"
 
 
@@ -92,7 +91,7 @@ def fit(where: Deployment, tensor: int, pipeline: int) -> Fit | None:
     model = where.model
     if model is None or not model.parts or not model.layers or pipeline > model.layers:
         return None
-    dealt = spans(stages(model.layers, pipeline, where.partition))
+    dealt = spans(stages(model.layers, pipeline, where.partition or ""))
     ranks = tuple(
         _rank(where, layers, tensor, {"first": stage == 0, "last": stage == pipeline - 1})
         for stage, layers in enumerate(dealt)
@@ -127,7 +126,7 @@ def weight_bytes(model: Model) -> int:
 
 def cache_bytes(model: Model) -> int:
     """Bytes of one token in the KV cache of the whole model, before heads are replicated."""
-    return sum(each.numbers * len(each.layers) for each in model.cached) * _CACHE_BYTES
+    return sum(each.numbers * len(each.layers) for each in model.cached) * model.cache_bits // 8
 
 
 def _rank(where: Deployment, layers: range, tensor: int, ends: Mapping[str, bool]) -> Rank:
@@ -141,16 +140,16 @@ def _rank(where: Deployment, layers: range, tensor: int, ends: Mapping[str, bool
     cached = sum(
         _shared(each.layers, layers) * _split(each.numbers, each.spread, tensor, where) for each in _cached(where)
     )
-    return Rank(layers, weights, cached * _CACHE_BYTES)
+    return Rank(layers, weights, cached * model.cache_bits // 8)
 
 
 def _cached(where: Deployment) -> tuple[Cached, ...]:
-    """What is kept of a token. Before v0.18 vllm-ascend gave a sparse indexer as much room as the latent vector.
+    """What is kept of a token. Before v0.15 vllm-ascend gave a sparse indexer as much room as the latent vector.
 
     https://github.com/vllm-project/vllm-ascend/blob/v0.13.0/vllm_ascend/worker/model_runner_v1.py, get_kv_cache_spec.
     """
     cached = _model(where).cached
-    if len(cached) < 2 or where.release is None or at_least(where.release.vllm, "0.18.0"):  # noqa: PLR2004
+    if len(cached) < 2 or where.release is None or at_least(where.release.vllm, "0.15.0"):  # noqa: PLR2004
         return cached
     latent, index = cached
     return latent, index._replace(numbers=latent.numbers)
@@ -205,10 +204,12 @@ def _bytes_of(part: Part, numbers: int, model: Model) -> int:
 def _buffers(where: Deployment, tensor: int, pipeline: int) -> int:
     """Bytes of HCCL's buffers: each communicator has one to send and one to receive.
 
-    vllm-ascend gives HCCL_BUFFSIZE to the group of the experts and 200 MB to the others:
+    From v0.11 on vllm-ascend gives HCCL_BUFFSIZE to the group of the experts and 200 MB to the others:
     `get_hccl_config_for_pg_options` of https://github.com/vllm-project/vllm-ascend/blob/v0.23.0/vllm_ascend/utils.py.
     Counted are the tensor group, the pipeline, and the group of the experts where it is used.
     """
     groups = (tensor > 1) + (pipeline > 1)
-    experts = (where.buffer_mb or buffer_mb(where, tensor)) if needed_mb(where, tensor) else 0
-    return 2 * (groups * BUFFER_MB + experts) * MIB
+    set_mb = where.buffer_mb or buffer_mb(where, tensor)
+    of_all = where.release is not None and not at_least(where.release.vllm, "0.11.0")
+    experts = set_mb if needed_mb(where, tensor) else 0
+    return 2 * (groups * (set_mb if of_all else BUFFER_MB) + experts) * MIB

@@ -77,7 +77,7 @@ def asked(written: Choice | Sizes, where: Deployment) -> Parallelism:
     practice = Parallelism(npus, nodes, f"pipeline: TP is the {npus} NPUs of {stages}")
     if written == "pipeline":
         return practice
-    if where.model is None:
+    if where.model is None and not refusals(where, practice.tensor, practice.pipeline):
         return practice._replace(reason="auto: the guide's practice, since nothing is known about the model")
     found = legal(where)
     if not found:
@@ -92,7 +92,7 @@ def least_nodes(where: Deployment, above: int = 0) -> int:
     """The least power of two of such nodes that holds the model and one sequence; 0 when none does."""
     nodes, length = 1, where.longest
     while nodes <= _MOST_NODES:
-        tried = where._replace(npus=where.npus[:1] * nodes, partition="")
+        tried = where._replace(npus=where.npus[:1] * nodes, partition=None)
         if nodes > above and any(each.fit and each.fit.holds(length) for each in legal(tried)):
             return nodes
         nodes *= 2

@@ -51,7 +51,7 @@ _SECRET_ENV = re.compile(r".*(?:TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY|
 # CANN's documented ranges: https://www.hiascend.com/document/detail/en/canncommercial/850/maintenref/envvar
 _ENV_RANGES = {
     "HCCL_CONNECT_TIMEOUT": (120, 7200),
-    "HCCL_BUFFSIZE": (1, None),
+    "HCCL_BUFFSIZE": (1, 999_999),  # CANN names no most; this is more than any NPU has
     "HCCL_RDMA_SL": (0, 7),
     "HCCL_RDMA_TIMEOUT": (5, 24),
     "HCCL_RDMA_RETRY_CNT": (1, 7),

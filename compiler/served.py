@@ -10,6 +10,7 @@ from compiler.deployment import tokens, widened
 from compiler.diagnostics import error, warning
 from compiler.releases import at_least
 from compiler.said import env_of
+from schema.model import UNSUPPORTED
 from schema.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def model_is_known(subject: Subject) -> Iterator[Diagnostic]:
     message = f"the catalogue does not know {name}" if model is None else f"not all is known about {name}"
     message = f"{message}, so these were not checked: {', '.join(unjudged)}"
     meant = did_you_mean(name, catalogued_ids()) if model is None and not name.startswith("/") else ""
-    hint = meant or "name its config.json: `model: PATH/config.json`, relative to the spec"
+    named = subject.cluster.model is not None
+    say = "say them under `model`" if named else "name its config.json: `model: PATH/config.json`, relative to the spec"
+    hint = meant or (f"{say}: model: {{config: PATH, layers: 40, ...}}" if named else say)
     yield warning("unknown-model", _MODEL, message, hint)
 
 
@@ -87,9 +90,9 @@ def hardware_runs_the_weights(subject: Subject) -> Iterator[Diagnostic]:
         return
     given = subject.cluster.serve.args.get("quantization")
     vllm = subject.release.vllm if subject.release else ""
-    if model.weights in ("fp8", "fp4", "mxfp8", "mxfp4") and not widened(model, vllm):
+    if model.weights in UNSUPPORTED and not widened(model, vllm):
         yield _no_fp8(model, vllm)
-    elif model.weights in _SLIM and given is None and not (vllm and at_least(vllm, "0.17.0")):
+    elif model.weights in _SLIM and given is None and not _is_found(subject.cluster.serve.model, vllm):
         message = (
             f"{model.name} is quantised by ModelSlim ({model.weights}), which this vllm-ascend does not find by itself"
         )
@@ -103,10 +106,20 @@ def hardware_runs_the_weights(subject: Subject) -> Iterator[Diagnostic]:
         yield warning("quantization-unneeded", _QUANTISATION, message, hint)
 
 
+def _is_found(name: str, vllm: str) -> bool:
+    """Whether vllm-ascend finds ModelSlim's description by itself: from v0.17.0rc1 on; in v0.15.0rc1 that of a folder.
+
+    https://github.com/vllm-project/vllm-ascend/pull/7111, which brings back what pull 6873 took away.
+    """
+    folder_alone = at_least(vllm, "0.15.0") and not at_least(vllm, "0.16.0") and name.startswith("/")
+    return at_least(vllm, "0.17.0") or folder_alone
+
+
 def quantisation_is_the_platforms(subject: Subject) -> Iterator[Diagnostic]:
     """The methods that vllm-ascend takes: `supported_quantization` of its platform.py, by release."""
-    given = subject.cluster.serve.args.get("quantization")
-    if subject.release is None or not isinstance(given, str):
+    written = subject.cluster.serve.args.get("quantization")
+    given = written or (subject.model.method if subject.model else "")
+    if subject.release is None or not isinstance(given, str) or not given or (given == "fp8" and not written):
         return
     vllm = subject.release.vllm
     taken = ["ascend", *(["compressed-tensors"] if at_least(vllm, "0.12.0") else [])]
@@ -114,7 +127,7 @@ def quantisation_is_the_platforms(subject: Subject) -> Iterator[Diagnostic]:
     if given not in taken:
         message = f"{given} quantization is currently not supported in npu."
         hint = did_you_mean(given, taken) or f"vllm-ascend {subject.release.name} takes {', '.join(taken)}"
-        yield error("quantization", _QUANTISATION, message, hint)
+        yield error("quantization", _QUANTISATION if written else _MODEL, message, hint)
 
 
 def _no_fp8(model: Model, vllm: str) -> Diagnostic:

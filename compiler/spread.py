@@ -10,8 +10,9 @@ from compiler.buffers import buffer_mb, needed_mb
 from compiler.catalogue import others_of
 from compiler.deployment import deployment_of, hbm_of
 from compiler.diagnostics import error, warning
-from compiler.memory import BLOCK, GIB, MIB, gib
+from compiler.memory import BLOCK, GIB, MIB, gib, longest
 from compiler.parallelism import asked, candidate, least_nodes, legal, within_a_node
+from compiler.releases import at_least
 from compiler.said import env_of, npus_of
 from schema.cluster import Sizes
 
@@ -142,23 +143,25 @@ def _model_fits(where: Deployment, sizes: Candidate) -> Iterator[Diagnostic]:
         return
     length = where.longest
     if not need.holds(length):
-        message = cache_says(need, length)
-        hint = f"max-model-len: {need.tokens} would, at most" if need.tokens else _fitting_hint(where)
+        message = cache_says(need, length, where)
+        hint = f"max-model-len: {longest(where, need)} would, at most" if need.tokens else _fitting_hint(where)
         yield warning("length-does-not-fit", _LENGTH if where.length else ("serve", "model"), message, hint)
 
 
-def cache_says(need: Fit, length: int) -> str:
-    """VLLM's own sentence: `check_enough_kv_cache_memory` in vllm/v1/core/kv_cache_utils.py."""
+def cache_says(need: Fit, length: int, where: Deployment) -> str:
+    """VLLM's own sentence, which later has a letter less: `check_enough_kv_cache_memory` in kv_cache_utils.py."""
+    models = "models's" if where.release and not at_least(where.release.vllm, "0.19.0") else "model's"
     rank, blocks = need.tightest, -(-length // BLOCK)
     needed = blocks * BLOCK * rank.cache / GIB
     return (
-        f"To serve at least one request with the model's max seq len ({length}), ({needed:.2f} GiB "
+        f"To serve at least one request with the {models} max seq len ({length}), ({needed:.2f} GiB "
         f"KV cache is needed, which is larger than the available KV cache memory ({need.room(rank) / GIB:.2f} GiB)."
     )
 
 
 def _legal_hint(where: Deployment) -> str:
-    found = legal(where)
+    dense = where.model is not None and where.model.experts == 0  # what else is wrong is told by itself
+    found = legal(where._replace(partition=None, expert_parallel=where.expert_parallel and not dense))
     if not found:
         return "no sizes use all these NPUs with this model; use fewer NPUs"
     shown = ", ".join(f"{{tensor: {each.tensor}, pipeline: {each.pipeline}}}" for each in found[:_SHOWN])
@@ -175,13 +178,19 @@ def _fitting_hint(where: Deployment) -> str:
     shares = [share for each in found if (share := _share_for(where, each, length)) <= _MOST_SHARE]
     if shares and not ways:
         ways.append(f"gpu-memory-utilization: {min(shares):.2f}")
-    if where.model and where.model.weights == "bf16":
+    if where.model and where.model.weights == "bf16" and _fits_lighter(where, length):
         others = others_of(where.model.name, ("w8a8",))
         ways.append(f"{others[0]} (half the weights)" if others else "a W8A8 checkpoint (half the weights)")
     nodes = least_nodes(where, above=where.nodes)
     if nodes:
         ways.append(f"{nodes} nodes")
     return f"what would fit: {', or '.join(ways)}" if ways else "no number of these nodes holds it"
+
+
+def _fits_lighter(where: Deployment, length: int) -> bool:
+    """Whether the same model in W8A8 would fit."""
+    lighter = where._replace(model=where.model and where.model._replace(weights="w8a8"))
+    return any(each.fit and each.fit.holds(length) for each in legal(lighter))
 
 
 def _share_for(where: Deployment, each: Candidate, length: int) -> float:

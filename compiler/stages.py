@@ -21,7 +21,9 @@ def partition_fault(partition: str, layers: int, pipeline: int) -> str:
     try:
         sizes = [int(each) for each in partition.split(",")]
     except ValueError:
-        return f"Invalid partition string: {partition}"
+        return f"Invalid partition string: {partition if partition.isprintable() else repr(partition)}"
+    if any(size < 1 for size in sizes):
+        return f"a stage of {min(sizes)} layers is none"  # vLLM says nothing, and starts with it
     if len(sizes) != pipeline:
         return f"len(partitions)={len(sizes)} does not match pp_size={pipeline}."
     if sum(sizes) != layers:

@@ -64,6 +64,8 @@ def _model(cluster: Cluster, beside: Beside) -> tuple[Model | None, tuple[Diagno
         path: Path = ("model",) if isinstance(written, str) else ("model", "config")
         try:
             model = from_config(beside(facts.config), name, facts.config)
+            if model.weights == "bf16" and "quantization" in cluster.serve.args:
+                model = model._replace(parts=(), cached=())  # what they are is said beside it, as ModelSlim does
         except OSError as fault:
             return None, (_unusable(path, facts.config, f"cannot be read: {fault.strerror or fault}"),)
         except ValueError as fault:

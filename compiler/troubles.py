@@ -49,6 +49,7 @@ def _when(tree: Mapping[str, Tree]) -> When:
         expert_parallel=holds("expert_parallel"),
         pipeline=holds("pipeline"),
         tensor_below=whole(tree["tensor_below"]) if "tensor_below" in tree else 0,
+        world_least=whole(tree["world_least"]) if "world_least" in tree else 0,
         several_nodes=holds("several_nodes"),
         scattered=holds("scattered"),
         latent=holds("latent"),
@@ -64,6 +65,7 @@ def _meets(when: When, where: Deployment, tensor: int, pipeline: int) -> bool:
         and (not when.expert_parallel or where.expert_parallel)
         and (not when.pipeline or pipeline > 1)
         and (not when.tensor_below or tensor < when.tensor_below)
+        and where.world >= when.world_least
         and (not when.several_nodes or where.nodes > 1)
         and (not when.scattered or _is_scattered(where))
         and _is_of_the_model(when, where)

@@ -64,9 +64,15 @@ def _experts(where: Deployment, tensor: int, _: int) -> Iterator[Refusal]:
     if not model.experts and where.expert_parallel:
         says = "Number of experts in the model must be greater than 0 when expert parallelism is enabled."
         yield Refusal(says, f"{_VLLM}/config/model.py", "experts")
-    if model.experts and tensor > model.experts:
+    if model.experts and tensor > model.experts and (model.architecture in _COUNTING_EXPERTS or not model.architecture):
         says = f"Tensor parallel size {tensor} is greater than the number of experts {model.experts}."
         yield Refusal(says, f"{_VLLM}/model_executor/models/qwen3_moe.py")
+
+
+# The classes that say so; the others take it: vllm/model_executor/models/ of 0.9 to 0.25.
+_COUNTING_EXPERTS = frozenset(
+    ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM", "Qwen3NextForCausalLM", "MiniMaxM2ForCausalLM")
+)
 
 
 def _widths(where: Deployment, tensor: int, _: int) -> Iterator[Refusal]:
@@ -82,6 +88,9 @@ def _widths(where: Deployment, tensor: int, _: int) -> Iterator[Refusal]:
     if not where.expert_parallel and model.expert_width % tensor:
         says = f"an expert's {model.expert_width} is not divisible by {tensor}: assert intermediate_size % tp_size == 0"
         yield Refusal(says, f"{_VLLM}/model_executor/layers/fused_moe/layer.py")
+    for name, number in model.divided:
+        if number % tensor:
+            yield Refusal(f"{number} {name} are not divisible by {tensor}", source)
     padded = -(-model.vocabulary // 64) * 64  # vLLM pads the vocabulary first
     if padded % tensor:
         yield Refusal(f"{padded} is not divisible by {tensor} (the padded vocabulary)", source)
@@ -92,7 +101,7 @@ def _layers(where: Deployment, _: int, pipeline: int) -> Iterator[Refusal]:
     if model is None or not model.layers:
         return
     source = f"{_VLLM}/distributed/utils.py"
-    if where.partition:
+    if where.partition is not None:
         fault = partition_fault(where.partition, model.layers, pipeline)
         if fault:
             yield Refusal(fault, source, "partition")

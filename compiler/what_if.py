@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from compiler.catalogue import catalogued
-from compiler.deployment import tokens
+from compiler.deployment import as_loaded, tokens
 from compiler.parallelism import Choice
 from schema.cluster import Sizes
 from schema.model import WEIGHTS
 from schema.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from compiler.deployment import Deployment
     from schema.accelerator import Accelerator
@@ -53,13 +53,25 @@ def tried(text: str, written: Choice | Sizes, where: Deployment, accelerator: Ac
         Unusable: A key is none, or its value is none for it.
     """
     trial = _Trial(where, accelerator, written)
+    asked = dict(_assignments(text))
+    if "parallelism" in asked and asked.keys() & {"tensor", "pipeline"}:
+        raise Unusable("--what-if parallelism is a word for both sizes; give the word, or figures")
+    for key in sorted(asked, key=lambda each: each != "model"):  # what its weights are is said of the other model then
+        trial = _KEYS[key](trial, asked[key])
+    return Tried(text, _sizes(trial), trial.where)
+
+
+def _assignments(text: str) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
     for assignment in text.split(","):
-        key, equals, value = (part.strip() for part in assignment.partition("="))
-        if key not in _KEYS or not equals or not value:
+        key, _, value = (part.strip() for part in assignment.partition("="))
+        if key not in _KEYS:
             hint = did_you_mean(key, tuple(_KEYS)) or f"what can be tried: {', '.join(_KEYS)}"
             raise Unusable(f"--what-if {assignment!r} is no KEY=VALUE that can be tried; {hint}")
-        trial = _KEYS[key](trial, value)
-    return Tried(text, _sizes(trial), trial.where)
+        if not value or key in seen:
+            raise Unusable(f"--what-if {assignment!r}: {key} {'is given twice' if value else 'needs a value'}")
+        seen.add(key)
+        yield key, value
 
 
 def _sizes(trial: _Trial) -> Choice | Sizes:
@@ -82,7 +94,7 @@ def _whole(key: str, value: str) -> int:
 def _of_tokens(key: str, value: str) -> int:
     number = tokens(value)
     if number is None:
-        raise Unusable(f"--what-if {key}={value}: should be a whole number, like 32768 or 32k")
+        raise Unusable(f"--what-if {key}={value!r} should be a whole number, like 32768 or 32k")
     return number
 
 
@@ -106,8 +118,10 @@ def _with_hbm(trial: _Trial, value: str) -> _Trial:
 
 def _with_weights(trial: _Trial, value: str) -> _Trial:
     model = trial.where.model
-    if value not in WEIGHTS or model is None:
-        raise Unusable(f"--what-if weights={value}: should be one of {', '.join(WEIGHTS)}, of a model that is known")
+    if model is None:
+        raise Unusable(f"--what-if weights={value}: nothing is known about the model")
+    if value not in WEIGHTS:
+        raise Unusable(f"--what-if weights={value}: should be one of {', '.join(WEIGHTS)}")
     return trial._replace(where=trial.where._replace(model=model._replace(weights=value)))
 
 
@@ -115,7 +129,9 @@ def _with_model(trial: _Trial, value: str) -> _Trial:
     model = catalogued(value)
     if model is None:
         raise Unusable(f"--what-if model={value}: the catalogue does not know it")
-    return trial._replace(where=trial.where._replace(model=model))
+    release = trial.where.release
+    loaded = as_loaded(model, release.vllm if release else "")
+    return trial._replace(where=trial.where._replace(model=loaded))
 
 
 def _with_experts(trial: _Trial, value: str) -> _Trial:

@@ -14,6 +14,7 @@ class When(NamedTuple):
         expert_parallel: With expert parallelism.
         pipeline: With more than one pipeline stage.
         tensor_below: With fewer NPUs in a tensor group than this; 0 for any number.
+        world_least: With at least so many NPUs in all; 0 for any number.
         several_nodes: On more than one node.
         scattered: Where Ray does not hand out NPUs node after node.
         latent: With a model of latent attention.
@@ -26,6 +27,7 @@ class When(NamedTuple):
     expert_parallel: bool = False
     pipeline: bool = False
     tensor_below: int = 0
+    world_least: int = 0
     several_nodes: bool = False
     scattered: bool = False
     latent: bool = False

@@ -9,6 +9,8 @@ Spread = Literal["tensor", "kv", "experts", "replicated"]
 # What the numbers of a checkpoint are: bits of weights, bits of activations. ModelSlim makes w8a8, w4a8 and w4a4.
 Weights = Literal["bf16", "w8a8", "w4a8", "w4a4", "w4a16", "fp8", "fp4", "mxfp8", "mxfp4"]
 WEIGHTS: tuple[Weights, ...] = ("bf16", "w8a8", "w4a8", "w4a4", "w4a16", "fp8", "fp4", "mxfp8", "mxfp4")
+# What NPUs of Atlas A2 and A3 do not run: https://github.com/vllm-project/vllm-ascend/issues/1526
+UNSUPPORTED: tuple[Weights, ...] = ("fp8", "fp4", "mxfp8", "mxfp4")
 # What vllm-ascend's support matrix says of a model in its column "Pipeline Parallel".
 Listed = Literal["listed", "untested", "unlisted", ""]
 
@@ -71,7 +73,10 @@ class Model(NamedTuple):
         hidden: `hidden_size`.
         vocabulary: `vocab_size`.
         context: The longest sequence that it was made for, in tokens: `max_position_embeddings`.
+        divided: What else must divide by TP, by name and number.
         weights: What the checkpoint's numbers are.
+        method: `quant_method` of its config.json; empty when that is not what its weights are known by.
+        cache_bits: Bits of a number in the KV cache.
         parts: All its weights.
         cached: What its KV cache keeps.
         pipeline: What vllm-ascend's support matrix says.
@@ -93,7 +98,10 @@ class Model(NamedTuple):
     hidden: int = 0
     vocabulary: int = 0
     context: int | None = None
+    divided: tuple[tuple[str, int], ...] = ()
     weights: Weights = "bf16"
+    method: str = ""
+    cache_bits: int = 16
     parts: tuple[Part, ...] = ()
     cached: tuple[Cached, ...] = ()
     pipeline: Listed = ""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +124,51 @@ def test_what_is_refused_is_explained_all_the_same(explain: Explain, tmp_path: P
     assert "TP 8 x PP 2" in said
 
 
+def test_a_tool_is_told_why_there_is_nothing_to_explain(explain: Explain, tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text("version: 1\n")
+    code, said, _ = explain(str(tmp_path / "cluster.yaml"), "--json")
+    found = json.loads(said)
+    assert code == 1
+    assert (found["format_version"], {each["code"] for each in found["errors"]}) == (1, {"missing-field"})
+    (tmp_path / "cluster.yaml").write_text((ROOT / GUIDE).read_text().replace("8192", "81920"))
+    code, said, _ = explain(str(tmp_path / "cluster.yaml"), "--json")
+    assert (code, [each["code"] for each in json.loads(said)["errors"]]) == (1, ["context-exceeded"])
+
+
+@pytest.mark.parametrize("words", [("explain", GUIDE), ("explain", GUIDE, "--json"), ("check", GUIDE)])
+def test_an_answer_that_cannot_be_written_is_no_bug(words: tuple[str, ...]) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        ran = subprocess.run(
+            (sys.executable, "-m", "compiler", *words),
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert "could not be written: No space left on device" in ran.stderr
+    closed = subprocess.run(
+        ("sh", "-c", f"{shlex.join((sys.executable, '-m', 'compiler', *words))} >&-"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (closed.returncode, "Traceback" in closed.stderr) == (0, False)
+
+
+def test_a_file_that_is_none_is_not_waited_for(explain: Explain, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(b" " * (2**24 + 1))
+    for name, why in (("pipe", "it is no regular file"), ("large", "it is larger than 16 MiB"), (".", "no regular")):
+        spec = tmp_path / "cluster.yaml"
+        spec.write_text(f"{(ROOT / GUIDE).read_text()}model: {name}\n")
+        code, _, told = explain(str(spec))
+        assert code == 1
+        assert why in told
+
+
 def test_a_spec_that_cannot_be_read_is_told_and_not_explained(explain: Explain, tmp_path: Path) -> None:
     (tmp_path / "cluster.yaml").write_text("version: 1\n")
     code, said, told = explain(str(tmp_path / "cluster.yaml"))
@@ -158,8 +207,10 @@ def test_tools_get_the_same_as_people(explain: Explain) -> None:
     ("asked", "why"),
     [
         ("tensr=16", "did you mean tensor?"),
-        ("tensor", "is no KEY=VALUE that can be tried"),
-        ("tensor=", "is no KEY=VALUE that can be tried"),
+        ("tensor", "tensor needs a value"),
+        ("tensor=", "tensor needs a value"),
+        ("tensor=4,tensor=8", "tensor is given twice"),
+        ("parallelism=auto,tensor=4", "give the word, or figures"),
         ("tensor=eight", "should be a whole number of at least 1"),
         ("pipeline=0", "should be a whole number of at least 1"),
         ("nodes=²", "should be a whole number of at least 1"),
@@ -197,6 +248,36 @@ def test_what_can_be_tried(explain: Explain, asked: str, text: str) -> None:
     chosen = other["chosen"]
     sizes = f"TP {chosen['tensor']}" + (f" x PP {chosen['pipeline']}" if chosen["pipeline"] > 1 else "")
     assert sizes == text
+
+
+@pytest.mark.parametrize(
+    ("asked", "verdict"),
+    [
+        ("max-model-len=2m", "beyond its context"),
+        ("weights=fp8", "weights not run here"),
+        ("parallelism=tensor", "legal, fits"),
+        ("hbm_size=32g", "does not fit"),
+        ("tensor=3", "refused"),
+        (
+            "model=vllm-ascend/Qwen3-235B-A22B-W8A8,nodes=1,parallelism=tensor,gpu-memory-utilization=0.46",
+            "too long for the cache",
+        ),
+    ],
+)
+def test_the_verdict_is_what_check_would_say(explain: Explain, asked: str, verdict: str) -> None:
+    _, said, _ = explain(GUIDE, "--what-if", asked)
+    assert re.search(rf"^  verdict +known to fail +{verdict}$", said, re.MULTILINE)
+
+
+def test_the_order_of_what_is_asked_counts_for_nothing(explain: Explain) -> None:
+    one, other = (
+        document(explain, GUIDE, "--what-if", asked)["what_if"][0]["chosen"]
+        for asked in (
+            "weights=w8a8,model=Qwen/Qwen3-32B,enable-expert-parallel=false",
+            "model=Qwen/Qwen3-32B,weights=w8a8,enable-expert-parallel=false",
+        )
+    )
+    assert one == other
 
 
 def test_figures_of_the_spec_are_for_its_own_nodes(explain: Explain) -> None:

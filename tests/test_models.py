@@ -122,7 +122,7 @@ def test_a_file_has_these_keys_and_no_other(file: Path) -> None:
     assert set(mapping(tree["pipeline"])) == {"support", "source"}
     assert text(mapping(tree["pipeline"])["support"]) in {"listed", "untested", "unlisted"}
     for each in checkpoints(file):
-        assert set(each) - {"config"} == {"ids", "weights"}
+        assert set(each) - {"config", "cache_bits"} == {"ids", "weights"}
     assert all(set(mapping(each)) == {"says", "weights", "source"} for each in items(tree.get("hardware", [])))
 
 

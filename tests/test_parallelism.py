@@ -32,6 +32,16 @@ if TYPE_CHECKING:
 TABLE = ROOT / "docs" / "parallelism.md"
 
 
+LLAMA_KEYS = {
+    "model_type": "llama",
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "intermediate_size": 256,
+    "num_attention_heads": 4,
+    "vocab_size": 64,
+}
+
+
 def known(name: str) -> Model:
     model = catalogued(name)
     assert model is not None, name
@@ -101,6 +111,18 @@ def test_the_bytes_are_those_of_the_field(name: str, weights: float, cache: int)
     model = known(name)
     assert round(weight_bytes(model) / GIB, 1) == weights
     assert cache_bytes(model) == cache
+
+
+def test_a_cache_of_eight_bits_holds_twice_the_tokens() -> None:
+    wide, narrow = known("vllm-ascend/Qwen3-32B-W8A8"), known("Eco-Tech/Qwen3-32B-w8a8c8")
+    assert cache_bytes(wide) == 2 * cache_bytes(narrow)
+
+
+def test_sparse_attention_gives_up_what_latent_attention_keeps() -> None:
+    copies = {
+        name: {part.copies for part in known(name).parts} for name in ("zai-org/GLM-5", "unsloth/DeepSeek-V3.1-BF16")
+    }
+    assert copies == {"zai-org/GLM-5": {1}, "unsloth/DeepSeek-V3.1-BF16": {1, 2}}
 
 
 def test_a_quantised_checkpoint_keeps_its_ends_in_16_bits() -> None:
@@ -239,6 +261,10 @@ def test_the_stages_that_the_documents_show() -> None:
         ("61", "len(partitions)=1 does not match pp_size=2."),
         ("32,30", "sum(partitions)=62 does not match num_hidden_layers=61."),
         ("a,b", "Invalid partition string: a,b"),
+        ("", "Invalid partition string: "),
+        ("4\x1b[31m7", "Invalid partition string: '4\\x1b[31m7'"),
+        ("62,-1", "a stage of -1 layers is none"),
+        ("0,61", "a stage of 0 layers is none"),
     ],
 )
 def test_a_partition_is_judged_in_vllms_words(partition: str, fault: str) -> None:
@@ -298,6 +324,20 @@ def test_as_many_npus_as_experts_are_legal_and_one_more_is_not() -> None:
     assert refusal.says == "Tensor parallel size 16 is greater than the number of experts 8."
 
 
+def test_only_some_classes_count_experts() -> None:
+    mixtral = QWEN._replace(experts=8, architecture="MixtralForCausalLM", expert_width=16_384)
+    assert not candidate(on_a2(mixtral), 16, 1).refusals
+
+
+def test_what_else_is_cut_evenly_divides_by_tp() -> None:
+    flash, hybrid = known("Eco-Tech/DeepSeek-V4-Flash-w8a8-mtp"), known("Qwen/Qwen3.5-397B-A17B")
+    (groups,) = candidate(on_a3(flash, 1), 16, 1).refusals
+    assert groups.says == "8 output groups of the attention are not divisible by 16"
+    assert best(on_a3(flash, 1)) == (8, 2)
+    assert "16 key heads" in candidate(on_a3(hybrid, 2), 32, 1).refusals[0].says
+    assert not candidate(on_a3(hybrid, 2), 16, 2).refusals
+
+
 def test_the_vocabulary_is_padded_before_it_is_cut() -> None:
     assert not candidate(on_a2(QWEN._replace(vocabulary=32_001)), 8, 2).refusals
 
@@ -308,9 +348,9 @@ def test_the_least_nodes_are_more_than_were_asked_for() -> None:
     assert least_nodes(on_a2(LLAMA._replace(weights="bf16"), 1)._replace(share=0.01)) == 0
 
 
-def test_a_sparse_indexer_took_more_room_before_0_18() -> None:
+def test_a_sparse_indexer_took_more_room_before_0_15() -> None:
     sparse = known("vllm-ascend/DeepSeek-V3.2-W8A8")
-    old, new = (fit(on_a2(sparse, release=release_of(f"vllm-ascend:{tag}")), 8, 2) for tag in ("v0.13.0", "v0.18.0"))
+    old, new = (fit(on_a2(sparse, release=release_of(f"vllm-ascend:{tag}")), 8, 2) for tag in ("v0.13.0", "v0.15.0rc1"))
     assert old is not None
     assert new is not None
     assert [rank.cache // len(rank.layers) for rank in (old.ranks[0], new.ranks[0])] == [2304, 1408]
@@ -388,6 +428,36 @@ def test_the_formulas_give_the_figures_of_the_reports() -> None:
     assert buffers._a2_hierarchical_mb(QWEN._replace(experts=256, hidden=6144), 64) == 600  # noqa: SLF001
 
 
+def released(tag: str, where: Deployment, **more: object) -> Deployment:
+    return where._replace(release=release_of(f"vllm-ascend:{tag}"), expert_parallel=True, **more)  # type: ignore[arg-type]
+
+
+def test_the_operators_are_taken_as_the_release_takes_them() -> None:
+    many = QWEN._replace(experts=512)
+    assert buffers.needed_mb(released("v0.13.0", on_a2(many)), 16) > 0
+    assert buffers.needed_mb(released("v0.18.0", on_a2(many)), 16) == 0  # 32 experts a rank are too many
+    assert buffers.needed_mb(released("v0.11.0", on_a2(QWEN)), 8) > 0  # all stages count
+    assert buffers.needed_mb(released("v0.12.0rc1", on_a2(QWEN)), 8) == 0
+
+
+def test_the_batch_is_that_of_the_release_and_the_flags() -> None:
+    pod = on_a3(DEEPSEEK, 1, sequences=256)
+    full = buffers.needed_mb(released("v0.13.0", pod), 16)
+    assert full == 240
+    assert buffers.needed_mb(released("v0.13.0", pod, flags=("enforce-eager",)), 16) == 120
+    few = pod._replace(sequences=16)
+    assert buffers.needed_mb(released("v0.18.0", few), 16) == 15
+    assert buffers.needed_mb(released("v0.18.0", few, drafts=3), 16) == 60
+    assert buffers.needed_mb(released("v0.10.2rc1", pod), 16) > 10 * full  # 512 tokens for each rank
+
+
+def test_before_0_11_every_group_had_the_same_buffer() -> None:
+    new, old = (fit(released(tag, on_a2(QWEN), buffer_mb=1024), 8, 2) for tag in ("v0.13.0", "v0.10.2rc1"))
+    assert new is not None
+    assert old is not None
+    assert (new.buffers >> 20, old.buffers >> 20) == (2 * 2 * 200, 2 * (2 * 1024 + 1024))
+
+
 def test_experts_that_span_nodes_get_the_documented_buffer_or_a_larger_one() -> None:
     assert buffers.buffer_mb(on_a2(QWEN), 16) == buffers.BUFFER_MB
     assert buffers.buffer_mb(on_a2(QWEN, expert_parallel=True), 16) == 1024
@@ -411,6 +481,21 @@ def test_a_config_of_an_unknown_class_has_rules_and_no_memory() -> None:
     assert tensors(on_a2(model)) == {2}  # 6 heads; and 10 layers make no 16 stages
 
 
+@pytest.mark.parametrize("key", ["vocab_size", "num_attention_heads", "intermediate_size", "hidden_size"])
+def test_a_key_that_the_sums_need_is_not_made_up(key: str) -> None:
+    assert from_config(json.dumps({**LLAMA_KEYS, key: None}).encode(), "m", "config.json").parts == ()
+
+
+def test_experts_go_by_the_names_that_vllm_reads() -> None:
+    ernie = {"num_hidden_layers": 2, "moe_num_experts": [64, 64], "model_type": "ernie4_5_moe"}
+    assert from_config(json.dumps(ernie).encode(), "m", "config.json").experts == 64
+    other = {"num_hidden_layers": 2, "model_type": "other"}
+    assert from_config(json.dumps(other).encode(), "m", "config.json").experts is None
+    assert from_config(json.dumps(LLAMA_KEYS).encode(), "m", "config.json").experts == 0
+    narrow = {**LLAMA_KEYS, "model_type": "qwen3_moe", "num_experts": 8, "moe_intermediate_size": None}
+    assert from_config(json.dumps(narrow).encode(), "m", "config.json").parts == ()
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -418,11 +503,35 @@ def test_a_config_of_an_unknown_class_has_rules_and_no_memory() -> None:
         (b"[]", "it is no mapping"),
         (b'{"hidden_size": 1}', "it says neither num_hidden_layers nor num_attention_heads"),
         (b"\xff", "it is not JSON"),
+        (b"[" * 200_000, "it is nested too deep"),
+        (b'{"num_hidden_layers": 1000000000000}', "num_hidden_layers is no number that a model has"),
+        (b'{"num_hidden_layers": 4, "num_attention_heads": -64}', "num_attention_heads is no number"),
+        (b'{"num_hidden_layers": 4, "hidden_size": 1' + b"0" * 400 + b"}", "hidden_size is no number"),
     ],
 )
 def test_what_is_no_config_is_told(content: bytes, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         from_config(content, "m", "config.json")
+
+
+def _compressed(bits: int, kind: str = "int") -> str:
+    groups = {"group_0": {"weights": {"num_bits": bits, "type": kind}}}
+    return json.dumps({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": groups}})
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        _compressed(8, "float"),
+        '{"quantization_config": {"quant_method": "compressed-tensors"}}',
+        '{"quantization_config": {"quant_method": "awq"}}',
+        '{"quantize": "something"}',
+    ],
+)
+def test_weights_that_are_not_known_are_not_weighed(keys: str) -> None:
+    assert from_config(json.dumps(LLAMA_KEYS).encode(), "m", "config.json").parts
+    unknown = {**LLAMA_KEYS, **json.loads(keys)}
+    assert from_config(json.dumps(unknown).encode(), "m", "config.json").parts == ()
 
 
 @pytest.mark.parametrize(
@@ -432,7 +541,11 @@ def test_what_is_no_config_is_told(content: bytes, why: str) -> None:
         ('{"quantization_config": {"quant_method": "fp8"}}', "fp8"),
         ('{"quantize": "w8a8_dynamic"}', "w8a8"),
         ('{"quantize": "w4a8_dynamic"}', "w4a8"),
+        ('{"quantize": "w4a4_flatquant"}', "w4a4"),
+        ('{"quantize": null}', "bf16"),
         ('{"quantization_config": null}', "bf16"),
+        (_compressed(8), "w8a8"),
+        (_compressed(4), "w4a16"),
     ],
 )
 def test_a_config_says_what_its_numbers_are(keys: str, weights: str) -> None:
@@ -456,6 +569,9 @@ def test_facts_of_the_spec_hold_over_those_of_the_catalogue() -> None:
         ('{"rope_type": "linear", "factor": 2.0}', 65_536),
         ('{"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}', 32_768),
         ('{"rope_type": "default", "rope_theta": 1000000}', 32_768),
+        ('{"rope_type": "linear", "factor": Infinity}', 32_768),
+        ('{"rope_type": "linear", "factor": NaN}', 32_768),
+        ('{"rope_type": "linear", "factor": -2}', 32_768),
     ],
 )
 def test_the_context_is_what_vllm_derives(rope: str, context: int) -> None:
@@ -477,6 +593,10 @@ def test_a_folder_called_like_a_model_holds_it() -> None:
         (8192, 8192),
         ("8k", 8000),
         ("8K", 8192),
+        ("1.e400k", None),
+        ("9" * 4300 + "G", None),
+        ("\u0663", None),
+        ("1.5K", None),
         ("25.6k", 25_600),
         ("auto", None),
         (-1, None),

@@ -82,6 +82,74 @@ def test_modelslims_weights_are_told_to_releases_that_do_not_find_them(release: 
     assert "quantization-missing" not in told("vllm-ascend/Qwen3-32B-W8A8", image, args={"quantization": "ascend"})
 
 
+def test_one_release_finds_modelslims_weights_in_a_folder_alone() -> None:
+    folder = "/root/.cache/models/Qwen3-32B-W8A8"
+    for release, missing in (("v0.14.0rc1", True), ("v0.15.0rc1", False), ("v0.16.0rc1", True), ("v0.17.0rc1", False)):
+        assert ("quantization-missing" in told(folder, f"{A2}{release}")) == missing
+    assert "quantization-missing" in told("vllm-ascend/Qwen3-32B-W8A8", f"{A2}v0.15.0rc1")
+
+
+def test_what_the_spec_says_is_quantised_is_not_weighed_as_bf16() -> None:
+    keys = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 80, "hidden_size": 8192}
+    keys |= {"num_attention_heads": 64, "num_key_value_heads": 8, "intermediate_size": 28672, "vocab_size": 128256}
+    given = {"config": json.dumps(keys).encode(), "model": "config.json", "hbm_size": "32g", "nodes": 1}
+    share = {"gpu-memory-utilization": 0.5}
+    assert "model-does-not-fit" in told("example/any", **given, args=share)
+    quantised = told("example/any", **given, args={**share, "quantization": "ascend"})
+    assert quantised == {"unknown-model": "warning"}
+
+
+@pytest.mark.parametrize(
+    ("release", "length", "warned"), [("v0.18.0", -1, False), ("v0.18.0", "auto", False), ("v0.18.0", 262_144, True)]
+)
+def test_a_length_that_vllm_fits_by_itself_is_not_warned_of(release: str, length: object, warned: bool) -> None:  # noqa: FBT001
+    args = {"max-model-len": length, "gpu-memory-utilization": 0.16}
+    found = told("Qwen/Qwen3-30B-A3B-Instruct-2507", f"{A2}{release}", nodes=1, args=args)
+    assert ("length-does-not-fit" in found) == warned
+
+
+def test_a_method_of_config_json_is_one_that_the_platform_takes() -> None:
+    keys = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "num_hidden_layers": 4}
+    for method, refused in (("awq", True), ("modelopt", True), ("compressed-tensors", False), ("fp8", False)):
+        config = json.dumps({**keys, "quantization_config": {"quant_method": method}}).encode()
+        assert ("quantization" in told("example/any", f"{A2}v0.18.0", config=config, model="c.json")) == refused
+    nested = {"text_config": {**keys, "quantization_config": {"quant_method": "awq"}}}
+    assert "quantization" in told("example/any", f"{A2}v0.18.0", config=json.dumps(nested).encode(), model="c.json")
+
+
+def test_no_lighter_checkpoint_is_offered_that_does_not_fit_either() -> None:
+    assert "half the weights" not in said("model-does-not-fit", "Modelers_Park/DeepSeek-V3.2-Exp-BF16", nodes=1)
+
+
+def test_the_length_in_the_hint_is_one_that_the_model_has() -> None:
+    args = {"max-model-len": "8192k"}
+    assert "max-model-len: 40960 would" in said("length-does-not-fit", "Qwen/Qwen3-235B-A22B", args=args)
+
+
+def test_what_is_legal_is_told_beside_what_else_is_wrong() -> None:
+    hint = said("parallelism-size", "Qwen/Qwen3-32B", args={"enable-expert-parallel": True}, parallelism={"tensor": 3})
+    assert "legal are {tensor: 8, pipeline: 2}" in hint
+
+
+def test_auto_takes_what_is_legal_for_a_model_that_is_not_known() -> None:
+    args = {"speculative-config": '{"method": "mtp", "num_speculative_tokens": 1}'}
+    plan = compiled("example/any", f"{A2}v0.23.0", parallelism="auto", args=args).plan
+    assert plan is not None
+    assert plan.parallelism[:2] == (16, 1)
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "99999999999", "0", "-1", "\u0663"])
+def test_a_buffer_that_is_none_is_refused(value: str) -> None:
+    assert told("Qwen/Qwen3-32B", env={"HCCL_BUFFSIZE": value})["env-range"] == "error"
+
+
+def test_with_the_size_of_the_cache_given_the_share_does_not_count() -> None:
+    args: dict[str, Any] = {"gpu-memory-utilization": 0.3}
+    assert "model-does-not-fit" in told("Qwen/Qwen3-235B-A22B", f"{A2}v0.18.0", args=args)
+    args["kv-cache-memory-bytes"] = "4G"
+    assert "model-does-not-fit" not in told("Qwen/Qwen3-235B-A22B", f"{A2}v0.18.0", args=args)
+
+
 @pytest.mark.parametrize(
     ("release", "method", "taken"),
     [

@@ -56,6 +56,7 @@ def test_every_condition_counts(each: KnownBad) -> None:
         "expert_parallel": (where._replace(expert_parallel=False), tensor, pipeline),
         "pipeline": (where, where.world, 1),
         "tensor_below": (where._replace(npus=(16, 16)), 16, 2),
+        "world_least": (where._replace(npus=(4, 4)), 4, 2),
         "several_nodes": (where._replace(npus=(16,)), tensor, pipeline),
         "scattered": (where._replace(npus=(8, 8)), 8, 2),
         "latent": (where._replace(model=Model("another", "this test")), tensor, pipeline),
