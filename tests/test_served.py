@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from compiler.anatomy import FAMILIES
 from compiler.compile import Compiled, compile_spec
+from compiler.deployment import deployment_of
+from compiler.explain import explained
 from compiler.source import Source
 
 A2 = "quay.io/ascend/vllm-ascend:"
@@ -224,6 +230,36 @@ def test_what_config_json_says_is_part_of_the_digest() -> None:
     assert plans[0] is not None
     assert plans[1] is not None
     assert plans[0].spec_digest != plans[1].spec_digest
+
+
+ODD = st.one_of(
+    st.sampled_from([None, 0, 1, -1, 2, 64, 64.0, 0.5, True, "", "64", [], [8], [None], {}, 10**9, 10**400, math.nan]),
+    st.integers(0, 300),
+)
+ODD_KEYS = (
+    "num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size",
+    "intermediate_size", "moe_intermediate_size", "num_experts", "n_routed_experts", "num_experts_per_tok",
+    "n_shared_experts", "first_k_dense_replace", "moe_layer_freq", "decoder_sparse_step", "kv_lora_rank", "q_lora_rank",
+    "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "index_n_heads", "index_head_dim", "full_attention_interval",
+    "linear_num_key_heads", "o_groups", "max_position_embeddings", "architectures", "quantization_config", "quantize",
+    "rope_scaling", "text_config", "tie_word_embeddings", "mlp_only_layers",
+)  # fmt: skip
+FAMILY = st.sampled_from([*FAMILIES, "another", None])
+
+
+@given(FAMILY, st.dictionaries(st.sampled_from(ODD_KEYS), ODD, min_size=8))
+def test_no_config_ends_in_a_traceback_or_below_nothing(family: str | None, keys: dict[str, Any]) -> None:
+    config = json.dumps({"model_type": family, **keys}).encode()
+    made = compiled("example/any", config=config, model="config.json", parallelism="auto")
+    where = deployment_of(made.subject) if made.subject else None
+    if where is None or where.model is None:
+        assert made.plan is None
+        return
+    for verdict in explained("auto", where).verdicts:
+        need = verdict.sizes.fit
+        if need is not None:
+            assert need.tokens >= 0
+            assert all(rank.weights >= 0 and rank.cache >= 0 for rank in need.ranks)
 
 
 # ---- Sizes and memory ----------------------------------------------------------------------------------
