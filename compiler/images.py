@@ -24,7 +24,7 @@ def image_fits(subject: Subject) -> Iterator[Diagnostic]:
         yield warning("image-not-pinned", ("image",), message, "name a release, like :v0.11.0, or a digest")
     if subject.accelerator is None or not tag:
         return
-    wanted, found = subject.accelerator.image_suffix, _suffix(tag)
+    wanted, found = subject.accelerator.image_suffix, _suffix(tag.lower())
     if wanted != found:
         made_for = f"has the suffix {found}" if found else "has no suffix, so the image is made for Atlas A2"
         ending = wanted or "the version itself"
@@ -39,7 +39,9 @@ def release_is_known(subject: Subject) -> Iterator[Diagnostic]:
         return
     tag = tag_of(image)
     names = [release.name for release in releases()]
-    hint = "write the release, too: NAME:v0.11.0@sha256:... has both" if not tag else did_you_mean(tag, names)
+    suffix = subject.accelerator.image_suffix if subject.accelerator else ""
+    tags = [name + suffix for name in names]
+    hint = "write the release, too: NAME:v0.11.0@sha256:... has both" if not tag else did_you_mean(tag.lower(), tags)
     final = ", ".join(name for name in names if "rc" not in name)
     what = f"the tag {tag} names no release known here" if tag else "a digest alone names no release"
     message = f"{what}: a flag of any release is taken, and the faults of one release are not told"

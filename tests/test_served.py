@@ -262,6 +262,12 @@ def test_no_config_ends_in_a_traceback_or_below_nothing(family: str | None, keys
             assert all(rank.weights >= 0 and rank.cache >= 0 for rank in need.ranks)
 
 
+def test_a_slip_in_a_tag_is_told_with_the_tag_of_this_hardware() -> None:
+    slip = ("Qwen/Qwen3-32B", f"{A2}v0.11.0-A3")
+    assert told(*slip, accelerator="atlas-a3") == {"unknown-release": "warning"}
+    assert "did you mean v0.11.0-a3?" in said("unknown-release", *slip, accelerator="atlas-a3")
+
+
 # ---- Sizes and memory ----------------------------------------------------------------------------------
 
 
