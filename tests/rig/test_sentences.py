@@ -72,7 +72,8 @@ def config_of(model: Model) -> dict[str, Any]:
 
 def models(release: Release) -> list[Model]:
     """One of each class that this vLLM lists: to inspect a class takes it ten seconds."""
-    classes = {model.architecture: model for model in catalogue() if knows(release, model.architecture)}
+    plain = (model for model in catalogue() if model.cache_bits == 16)  # vLLM is asked about no other cache
+    classes = {model.architecture: model for model in plain if knows(release, model.architecture)}
     return list(classes.values())
 
 
