@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from compiler.anatomy import Config, anatomy, dense_width, divided, expert_width
 from compiler.packaged import packaged
-from compiler.source import Source, parse
-from schema.model import Model, Part
+from compiler.plain import facts_in, mapping
+from schema.model import MODELSLIM, Model, Part
 from schema.scalar import Scalar
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _weights(keys: Mapping[str, object]) -> Weights | None:
     """
     slim = keys.get("quantize")
     if isinstance(slim, str) and slim:
-        return next((known for known in _SLIM if slim.lower().startswith(known)), None)
+        return next((known for known in MODELSLIM if slim.lower().startswith(known)), None)
     quantised = keys.get("quantization_config")
     if not isinstance(quantised, dict) or not quantised:
         return "bf16"
@@ -209,9 +209,6 @@ def _method(keys: Mapping[str, object]) -> str:
     quantised = keys.get("quantization_config")
     method = quantised.get("quant_method") if isinstance(quantised, dict) else None
     return method if isinstance(method, str) else ""
-
-
-_SLIM: tuple[Weights, ...] = ("w8a8", "w4a8", "w4a4")
 
 
 def _bits(quantised: Mapping[str, object]) -> int:
@@ -237,10 +234,8 @@ def _files() -> tuple[str, ...]:
 
 @cache
 def _entry(file: str) -> Mapping[str, Any]:
-    tree, faults = parse(Source(file, packaged("schema", f"{_FOLDER}/{file}")))
-    if faults or not isinstance(tree, dict):
-        raise ValueError(f"schema/{_FOLDER}/{file} is broken: {faults}")
-    return {**_plain(tree), "file": file}
+    entry = mapping(facts_in(f"{_FOLDER}/{file}"))
+    return {**{key: _plain(each) for key, each in entry.items()}, "file": file}
 
 
 def _plain(value: Tree) -> Any:

@@ -10,7 +10,7 @@ from compiler.deployment import tokens, widened
 from compiler.diagnostics import error, warning
 from compiler.releases import at_least
 from compiler.said import env_of
-from schema.model import UNSUPPORTED
+from schema.model import MODELSLIM, UNSUPPORTED
 from schema.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from compiler.diagnostics import Diagnostic, Path
     from compiler.subject import Subject
-    from schema.model import Model, Weights
+    from schema.model import Model
 
 _MODEL: Path = ("serve", "model")
 _QUANTISATION: Path = ("serve", "args", "quantization")
@@ -33,7 +33,6 @@ _UNJUDGED = (
 )
 # How vLLM is told that a model's context is stretched.
 _STRETCHES = ("rope-scaling", "hf-overrides", "config-format")
-_SLIM: tuple[Weights, ...] = ("w8a8", "w4a8", "w4a4")
 _FP8 = "github.com/vllm-project/vllm-ascend/issues/1526"
 
 
@@ -92,7 +91,7 @@ def hardware_runs_the_weights(subject: Subject) -> Iterator[Diagnostic]:
     vllm = subject.release.vllm if subject.release else ""
     if model.weights in UNSUPPORTED and not widened(model, vllm):
         yield _no_fp8(model, vllm)
-    elif model.weights in _SLIM and given is None and not _is_found(subject.cluster.serve.model, vllm):
+    elif model.weights in MODELSLIM and given is None and not _is_found(subject.cluster.serve.model, vllm):
         message = (
             f"{model.name} is quantised by ModelSlim ({model.weights}), which this vllm-ascend does not find by itself"
         )

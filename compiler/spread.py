@@ -212,7 +212,3 @@ def _env_path(cluster: Cluster, name: str) -> Path:
         if name in env:
             return (*path, name)
     return _SIZES
-
-
-def _title(where: Deployment) -> str:
-    return f"{where.model.name} ({where.model.weights})" if where.model else ""

@@ -6,9 +6,11 @@ from typing import Literal, NamedTuple
 
 # How a part is spread over the ranks of a tensor group: evenly, by whole KV heads, by experts, or not at all.
 Spread = Literal["tensor", "kv", "experts", "replicated"]
-# What the numbers of a checkpoint are: bits of weights, bits of activations. ModelSlim makes w8a8, w4a8 and w4a4.
+# What the numbers of a checkpoint are: bits of weights, bits of activations.
 Weights = Literal["bf16", "w8a8", "w4a8", "w4a4", "w4a16", "fp8", "fp4", "mxfp8", "mxfp4"]
 WEIGHTS: tuple[Weights, ...] = ("bf16", "w8a8", "w4a8", "w4a4", "w4a16", "fp8", "fp4", "mxfp8", "mxfp4")
+# Those that ModelSlim makes.
+MODELSLIM: tuple[Weights, ...] = ("w8a8", "w4a8", "w4a4")
 # What NPUs of Atlas A2 and A3 do not run: https://github.com/vllm-project/vllm-ascend/issues/1526
 UNSUPPORTED: tuple[Weights, ...] = ("fp8", "fp4", "mxfp8", "mxfp4")
 # What vllm-ascend's support matrix says of a model in its column "Pipeline Parallel".
