@@ -61,8 +61,8 @@ fix: $(VENV)/.tests ## format the code and mend what ruff can mend
 .PHONY: snapshots
 snapshots: $(VENV)/.tests schema render ## rewrite every golden file; read the diff as carefully as code
 	-$(PYTEST) tests/test_cases.py --snapshot-update --allow-snapshot-deletion --quiet
-	UPDATE_DOCS=1 $(PYTEST) tests/test_docs.py tests/test_parallelism.py tests/test_explain.py --quiet
-	$(PYTEST) tests/test_cases.py tests/test_docs.py tests/test_parallelism.py tests/test_explain.py --quiet
+	UPDATE_DOCS=1 $(PYTEST) tests/test_docs.py tests/test_parallelism.py tests/test_explain.py tests/test_triage.py --quiet
+	$(PYTEST) tests/test_cases.py tests/test_docs.py tests/test_parallelism.py tests/test_explain.py tests/test_triage.py --quiet
 
 .PHONY: schema
 schema: $(VENV)/.compiler ## rewrite schema/cluster.schema.json
@@ -97,4 +97,4 @@ soak: $(VENV)/.tests .venv-compose-v1/.done ## every crash point, 10,000 kills, 
 
 .PHONY: clean
 clean: ## remove what make made here, but not generated/
-	rm -rf $(VENV) .venv-compose-v1 .venv-ray .venv-vllm dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-compose-v1 .venv-ray .venv-vllm .cache-rig dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

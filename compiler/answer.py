@@ -62,6 +62,16 @@ class Answer(NamedTuple):
     uncertainty: float = 0.0
     seconds: float = 0.0
 
+    @property
+    def summary(self) -> str:
+        """How it went, in a few words: `70 ok, 3 skip in 4 s`, or why it could not be asked."""
+        if self.fault:
+            return self.fault
+        counts = {
+            status: sum(check.status == status for check in self.checks) for status in ("ok", "warn", "FAIL", "skip")
+        }
+        return f"{', '.join(f'{count} {status}' for status, count in counts.items() if count)} in {self.seconds:.0f} s"
+
     def named(self, name: str) -> tuple[Check, ...]:
         """Its checks of this name."""
         return tuple(check for check in self.checks if check.name == name)

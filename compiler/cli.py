@@ -122,6 +122,18 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     explain.add_argument("--json", action="store_true", help="print one JSON document")
 
+    _add_looking(commands)
+    _add_changing(commands)
+    _command(commands, "schema", _schema, "print the JSON Schema of the spec")
+
+    completion = _command(commands, "completion", _completion, "print the completion script of a shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="source what is printed")
+    completion.set_defaults(parsers=commands.choices)
+    return parser
+
+
+def _add_looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands that ask nodes."""
     verify = _command(commands, "verify", _verify, "run each node's verify.sh, and judge across the nodes")
     _add_spec(verify)
     verify.add_argument("--only", action="append", default=[], metavar="ID[,ID...]", help="make these checks alone")
@@ -138,12 +150,51 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_reach(discover, seconds=180)
 
-    _command(commands, "schema", _schema, "print the JSON Schema of the spec")
+    status = _command(commands, "status", _status, "say what runs, what Ray sees, and whether it really serves")
+    _add_spec(status)
+    status.add_argument("--json", action="store_true", help="print one JSON document")
+    status.add_argument(
+        "--watch", type=_count, nargs="?", const=5, default=0, metavar="SECONDS",
+        help="look again every so many seconds, until Ctrl-C (5 when not said)",
+    )  # fmt: skip
+    _add_limits(status, seconds=120)
 
-    completion = _command(commands, "completion", _completion, "print the completion script of a shell")
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="source what is printed")
-    completion.set_defaults(parsers=commands.choices)
-    return parser
+    logs = _command(commands, "logs", _logs, "show what nodes' containers said, or the service")
+    _add_spec(logs)
+    logs.add_argument("nodes", nargs="*", metavar="NODE", help="the nodes (default: all)")
+    logs.add_argument("--service", action="store_true", help="show the log of serve.sh and vLLM, on the head")
+    logs.add_argument("--follow", action="store_true", help="go on with what is said from now on, until Ctrl-C")
+    logs.add_argument(
+        "--tail", type=_count, default=100, metavar="N", help="how many of the last lines (default: %(default)s)"
+    )  # fmt: skip
+    _add_limits(logs, seconds=60)
+
+
+def _add_changing(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands that change nodes, and the one that shows how."""
+    plan = _command(commands, "plan", _plan, "show what apply would do to each node, and why; change nothing")
+    _add_spec(plan)
+    plan.add_argument("--json", action="store_true", help="print one JSON document")
+    plan.add_argument("--detailed-exitcode", action="store_true", help="exit 2 when there is something to do")
+    _add_wishes(plan)
+    _add_reach(plan, seconds=300)
+
+    apply = _command(commands, "apply", _apply, "bring the cluster up as the spec says, until it answers a completion")
+    _add_spec(apply)
+    apply.add_argument("--skip-verify", action="store_true", help="do not run the nodes' verify.sh first")
+    apply.add_argument(
+        "--verify-timeout", type=_count, default=900, metavar="SECONDS",
+        help="how long verifying one node may take (default: %(default)s)",
+    )  # fmt: skip
+    _add_wishes(apply)
+    _add_asking(apply)
+    _add_reach(apply, seconds=300)
+
+    down = _command(commands, "down", _down, "remove exactly what was made for this cluster")
+    _add_spec(down)
+    down.add_argument("--no-wait", action="store_true", help="do not wait until nobody holds the NPUs")
+    _add_asking(down)
+    _add_reach(down, seconds=300)
 
 
 def _command(
@@ -178,16 +229,33 @@ def _add_spec(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_wishes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-serve", action="store_true", help="stop when Ray is as planned; start no service")
+    parser.add_argument("--restart", action="store_true", help="start the service anew, although it may run as planned")
+
+
+def _add_asking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--lock-timeout", type=float, default=0.0, metavar="SECONDS",
+        help="how long to wait for another who is at work (default: %(default)g)",
+    )  # fmt: skip
+
+
 def _add_reach(parser: argparse.ArgumentParser, *, seconds: int) -> None:
     parser.add_argument(
-        "--node", action="append", default=[], metavar="NAME", help="ask this node alone; may be given several times"
+        "--node", action="append", default=[], metavar="NAME", help="this node alone; may be given several times"
     )  # fmt: skip
+    _add_limits(parser, seconds=seconds)
+
+
+def _add_limits(parser: argparse.ArgumentParser, *, seconds: int) -> None:
     parser.add_argument(
         "--parallel", type=_count, default=64, metavar="N", help="how many nodes at a time (default: %(default)s)"
     )  # fmt: skip
     parser.add_argument(
         "--timeout", type=_count, default=seconds, metavar="SECONDS",
-        help="how long one node may take (default: %(default)s)",
+        help="how long one node may take, for one step (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
@@ -264,10 +332,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    if options.json:
-        options.format = "text"  # on stderr: stdout is for the one document
-    sources, compiled = _compiled_from(options, "reach")
-    return _on_nodes("verify", options, compiled, sources)
+    return _reach("verify", options)
 
 
 def _discover(options: argparse.Namespace) -> int:
@@ -275,18 +340,60 @@ def _discover(options: argparse.Namespace) -> int:
     return _on_nodes("discover", options, compiled, sources)
 
 
+def _plan(options: argparse.Namespace) -> int:
+    return _reach("plan", options)
+
+
+def _apply(options: argparse.Namespace) -> int:
+    return _reach("apply", options)
+
+
+def _status(options: argparse.Namespace) -> int:
+    return _reach("status", options)
+
+
+def _logs(options: argparse.Namespace) -> int:
+    return _reach("logs", options)
+
+
+def _down(options: argparse.Namespace) -> int:
+    return _reach("down", options)
+
+
+def _reach(command: str, options: argparse.Namespace) -> int:
+    """Runs a command on the nodes of the spec; what was found in the spec goes to stderr."""
+    if getattr(options, "json", False):
+        options.format = "text"  # on stderr: stdout is for the one document
+    sources, compiled = _compiled_from(options, "reach")
+    return _on_nodes(command, options, compiled, sources)
+
+
 def _on_nodes(command: str, options: argparse.Namespace, compiled: Compiled, sources: Sequence[Source]) -> int:
     """Runs a command that reaches nodes, of a spec that stands."""
     if compiled.plan is None or (options.strict and compiled.diagnostics):
         return AT_FAULT
-    from compiler import cli_nodes  # noqa: PLC0415
-
     try:
-        if command == "verify":
-            return cli_nodes.verify(options, compiled.plan)
-        return cli_nodes.discover(options, compiled.plan, sources)
+        if command == "discover":
+            from compiler import cli_nodes  # noqa: PLC0415
+
+            return cli_nodes.discover(options, compiled.plan, sources)
+        return _runner(command)(options, compiled.plan)
     except ModuleNotFoundError as missing:
         return _without_docker(missing)
+
+
+def _runner(command: str) -> Callable[[argparse.Namespace, Plan], int]:
+    if command == "verify":
+        from compiler import cli_nodes  # noqa: PLC0415
+
+        return cli_nodes.verify
+    if command in ("status", "logs"):
+        from compiler import cli_status  # noqa: PLC0415
+
+        return cli_status.status if command == "status" else cli_status.logs
+    from compiler import cli_apply  # noqa: PLC0415
+
+    return {"plan": cli_apply.plan, "apply": cli_apply.apply, "down": cli_apply.down}[command]
 
 
 def _without_docker(missing: ModuleNotFoundError) -> int:

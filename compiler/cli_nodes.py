@@ -31,8 +31,8 @@ def verify(options: argparse.Namespace, plan: Plan) -> int:
     from compiler.verify import Options, verify  # noqa: PLC0415
 
     only, skip = _names(options.only), _names(options.skip)
-    wrong = _unknown("check", [each.partition("[")[0] for each in (*only, *skip)], (*known_names(), *OURS))
-    wrong = wrong or _unknown("node", options.node, [node.name for node in plan.nodes])
+    wrong = unknown("check", [each.partition("[")[0] for each in (*only, *skip)], (*known_names(), *OURS))
+    wrong = wrong or unknown("node", options.node, [node.name for node in plan.nodes])
     if wrong:
         say(wrong)
         return USAGE
@@ -43,7 +43,7 @@ def verify(options: argparse.Namespace, plan: Plan) -> int:
             progress.show(news.node, news.text)
             if news.answer:
                 answers.append(news.answer)
-                progress.done(news.node, _how(news.answer))
+                progress.done(news.node, news.answer.summary)
     found = boards.board(plan, answers, asked.wants)
     if options.json:
         sys.stdout.write(boards.as_json(found))
@@ -57,7 +57,7 @@ def verify(options: argparse.Namespace, plan: Plan) -> int:
 
 def discover(options: argparse.Namespace, plan: Plan, sources: Sequence[Source]) -> int:
     """Asks every node for its addresses, and writes them into the spec or shows what it would write."""
-    wrong = _unknown("node", options.node, [node.name for node in plan.nodes])
+    wrong = unknown("node", options.node, [node.name for node in plan.nodes])
     if wrong or sources[0].name == "<stdin>":
         say(wrong or "discover writes into the spec: name its file")
         return USAGE
@@ -179,7 +179,8 @@ def _names(given: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for each in given for name in each.split(",") if name)
 
 
-def _unknown(kind: str, names: Iterable[str], known: Sequence[str]) -> str:
+def unknown(kind: str, names: Iterable[str], known: Sequence[str]) -> str:
+    """A sentence about the first name that is none of the known ones; empty when there is none."""
     from schema.suggest import did_you_mean  # noqa: PLC0415
 
     for name in names:
@@ -187,15 +188,6 @@ def _unknown(kind: str, names: Iterable[str], known: Sequence[str]) -> str:
             hint = did_you_mean(name, known)
             return f"there is no {kind} {name}" + (f": {hint}" if hint else "")
     return ""
-
-
-def _how(answer: Answer) -> str:
-    if answer.fault:
-        return answer.fault
-    counts = {
-        status: sum(check.status == status for check in answer.checks) for status in ("ok", "warn", "FAIL", "skip")
-    }
-    return f"{', '.join(f'{count} {status}' for status, count in counts.items() if count)} in {answer.seconds:.0f} s"
 
 
 class _Progress:

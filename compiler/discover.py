@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.crew import Done, Step, work
 from compiler.engine import connected
+from compiler.engine_guest import lodged
 from compiler.guest import ended_by, guest, run_script, unread
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def discover(
         tell("connect")
         with connected(node.docker, answer_seconds) as engine:
             tell("start a container")
-            with engine.container(guest(plan, node, scripts[name], word, seconds)) as inside:
+            with lodged(engine, guest(plan, node, scripts[name], word, seconds)) as inside:
                 tell("ask its NPUs")
                 return _facts(node, run_script(inside, ["--facts"], tell))
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from compiler.engine import SCRIPT, EngineFault, Inside, Outcome, Wanted, one_line
-from compiler.plan import Mount
-from compiler.rules import LABEL_PREFIX
+from compiler.clean import one_line
+from compiler.engine_fault import EngineFault
+from compiler.engine_guest import SCRIPT, Inside, Wanted
+from compiler.plan import LABEL_PREFIX, Mount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from compiler.crew import Done
+    from compiler.engine import Outcome
     from compiler.plan import NodePlan, Plan
 
 HOST = "/host"

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from compiler.answer import Check
 from compiler.guest import ROLE
 from compiler.packaged import packaged
-from compiler.rules import LABEL_PREFIX
+from compiler.plan import LABEL_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from compiler.engine import Holder, Outcome
+    from compiler.engine import Outcome
     from compiler.plan import NodePlan, Plan
+    from compiler.seen import Image, Seen
 
 # Checks of verify.sh that the engine itself answers better than a docker command on its host.
 BY_US = ("docker", "image", "containers")
@@ -34,23 +35,23 @@ def engine_check(version: str) -> Check:
     return Check("docker", "ok", version, by_hand="docker version", source=_DOCKER_DOCS)
 
 
-def image_check(image_id: str | None, plan: Plan) -> Check:
-    """The image is there: `image_id` is made of its content."""
+def image_check(image: Image | None, plan: Plan) -> Check:
+    """The image is there."""
     reference = plan.container.image
     by_hand = f"docker image inspect {reference}"
-    if image_id is None:
+    if image is None:
         to_do = f"docker pull {reference}; where there is no internet, docker save it elsewhere and docker load it here"
         return Check("image", "FAIL", "not there", reference, to_do, by_hand, _INSTALLED)
     # The id, not the digest: it is the same for an image that was pulled and one that was loaded from a file.
-    return Check("image", "ok", image_id, by_hand=by_hand, source=_INSTALLED)
+    return Check("image", "ok", image.id, by_hand=by_hand, source=_INSTALLED)
 
 
-def ours(holder: Holder, plan: Plan) -> bool:
+def ours(holder: Seen, plan: Plan) -> bool:
     """True for the container that this cluster has on a node."""
     return holder.name == plan.container.name and holder.labels.get(f"{LABEL_PREFIX}name") == plan.name
 
 
-def containers_check(holders: Iterable[Holder], plan: Plan, node: NodePlan) -> Check:
+def containers_check(holders: Iterable[Seen], plan: Plan, node: NodePlan) -> Check:
     """No other container has these NPUs, or our name."""
     by_hand = "docker ps --all; docker inspect --format '{{.Name}} {{.HostConfig.Devices}}' CONTAINER"
     name = plan.container.name

@@ -16,8 +16,9 @@ from compiler.deployment import deployment_of
 from compiler.flags import flags_of, words
 from compiler.holes import symbolic
 from compiler.parallelism import asked
+from compiler.plan import LABEL_PREFIX
 from compiler.ray import ray_start
-from compiler.rules import HCCL_PORTS, LABEL_PREFIX
+from compiler.rules import HCCL_PORTS
 from schema.cluster import UlimitSpec
 
 if TYPE_CHECKING:

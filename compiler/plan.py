@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from schema.accelerator import Accelerator, Hbm
 
 Role = Literal["head", "worker"]
+# Every label of ours begins so; a spec cannot set one.
+LABEL_PREFIX = "ascend-cluster."
 
 
 class Parallelism(NamedTuple):

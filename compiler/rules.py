@@ -10,7 +10,7 @@ from compiler.arguments import arguments_are_vllms
 from compiler.diagnostics import Diagnostic, counted, error, warning
 from compiler.facts import accelerator, accelerator_names
 from compiler.images import image_fits, release_is_known
-from compiler.plan import AUTOSCALER_METRICS, DASHBOARD_METRICS, size_bytes
+from compiler.plan import AUTOSCALER_METRICS, DASHBOARD_METRICS, LABEL_PREFIX, size_bytes
 from compiler.said import docker_of, env_of, interface_of, npu_addresses_of, npus_of
 from compiler.served import (
     architecture_is_known,
@@ -63,7 +63,6 @@ _ULIMIT_NAMES = (
     "rttime", "sigpending", "stack",
 )  # fmt: skip
 _LEAST_SHM = 10 * 2**30  # Ray's object store takes up to 10 GB and falls back to /tmp below that
-LABEL_PREFIX = "ascend-cluster."
 
 
 def judge(subject: Subject, rules: tuple[Rule, ...]) -> tuple[Diagnostic, ...]:

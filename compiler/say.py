@@ -6,6 +6,7 @@ import os
 import sys
 
 DONE, AT_FAULT, USAGE, BUG, INTERRUPTED = 0, 1, 2, 3, 130
+CHANGES = 2  # of `plan --detailed-exitcode`
 
 
 def say(text: str) -> None:

@@ -13,8 +13,11 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.answer import Answer, Check, read_checks
+from compiler.clean import one_line
 from compiler.crew import Done, Step, work
-from compiler.engine import EngineFault, connected, one_line
+from compiler.engine import connected
+from compiler.engine_fault import EngineFault
+from compiler.engine_guest import lodged
 from compiler.guest import ended_by, guest, run_script, unread
 from compiler.look import (
     BY_US,
@@ -30,11 +33,14 @@ from compiler.look import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
-    from compiler.engine import Inside, Wanted
+    from compiler.engine import Engine
+    from compiler.engine_guest import Inside, Wanted
     from compiler.plan import NodePlan, Plan
 
 Tell = Callable[[str], None]
+Reach = Callable[["NodePlan"], "AbstractContextManager[Engine]"]
 
 CLEAN_SECONDS = 15
 MARK_SECONDS = 60  # how long the other nodes wait for the head's mark
@@ -76,12 +82,15 @@ class Progress(NamedTuple):
     answer: Answer | None
 
 
-def verify(plan: Plan, scripts: Mapping[str, bytes], options: Options) -> Iterator[Progress]:
+def verify(
+    plan: Plan, scripts: Mapping[str, bytes], options: Options, reach: Reach | None = None
+) -> Iterator[Progress]:
     """Asks each node of `scripts`, which has the text of its verify.sh, and says how far it is.
 
-    Every node ends with a Progress that has its answer, also one that could not be reached.
+    Every node ends with a Progress that has its answer, also one that could not be reached. `reach` gives a node's
+    engine; without it, each node gets a connection of its own.
     """
-    run = _Run(plan, scripts, options)
+    run = _Run(plan, scripts, options, reach or (lambda node: connected(node.docker, options.answer_seconds)))
     try:
         names = sorted(scripts, key=lambda name: name != plan.head.name)  # the others wait for the head's mark
         for news in work(names, run.ask, parallel=options.parallel, seconds=options.seconds):
@@ -104,7 +113,8 @@ def _answer(done: Done[Answer], options: Options) -> Answer:
 class _Run:
     """One run over all nodes, and what it has left on them so far."""
 
-    def __init__(self, plan: Plan, scripts: Mapping[str, bytes], options: Options) -> None:
+    def __init__(self, plan: Plan, scripts: Mapping[str, bytes], options: Options, reach: Reach) -> None:
+        self.reach = reach
         self.plan = plan
         self.nodes = {node.name: node for node in plan.nodes}
         self.scripts = scripts
@@ -148,18 +158,18 @@ class _Run:
 
     def _ask(self, node: NodePlan, tell: Tell, stack: ExitStack) -> Answer:
         tell("connect")
-        engine = stack.enter_context(connected(node.docker, self.options.answer_seconds))
+        engine = stack.enter_context(self.reach(node))
         clock = engine.clock()
         answer = Answer(node.name, ahead=clock.ahead, uncertainty=clock.uncertainty)
         tell("look at the engine")
         containers = engine.containers()
-        image = image_check(engine.image_id(self.plan.container.image), self.plan)
+        image = image_check(engine.image(self.plan.container.image), self.plan)
         checks = [engine_check(engine.version()), image, containers_check(containers, self.plan, node)]
         if image.status == "FAIL":
             fault = "its image is missing: there is nothing to run the other checks in"
             return answer._replace(checks=self._wanted(checks), fault=fault, to_do=image.next)
         tell("start a container")
-        inside = stack.enter_context(engine.container(self._guest(node)))
+        inside = stack.enter_context(lodged(engine, self._guest(node)))
         self.inside[node.name] = inside
         checks.append(given_check(inside.refused))
         tell("look into the image")

@@ -379,9 +379,9 @@ THEIR_OWN_ROOM = {
     "pydantic_core": {"schema", "load", "remainder"},
     "ruamel": {"source", "places", "compose"},
     "jinja2": {"render"},
-    "docker": {"engine"},
-    "requests": {"engine"},
-    "urllib3": {"engine"},
+    "docker": {"engine", "engine_fault"},
+    "requests": {"engine_fault"},
+    "urllib3": {"engine_fault"},
     "ray": set(),
 }
 

@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from engine_api import Engine
 
-from compiler.engine import EngineFault, connected, one_line
+from compiler.clean import one_line
+from compiler.engine import connected
+from compiler.engine_fault import EngineFault
 from compiler.forward import SshFailed, command, forwarded
 
 if TYPE_CHECKING:

@@ -49,11 +49,11 @@ def rooms(module: Path) -> set[str]:
 def test_imports_keep_to_the_layers(module: Path) -> None:
     names = imported(module)
     assert not rooms(module) & {"ray", "rich"}
-    if module.stem != "engine":
+    if not module.stem.startswith("engine"):
         assert not rooms(module) & {"docker", "requests", "urllib3", "paramiko"}
     if module.parent.name == "schema":
         assert "compiler" not in rooms(module)
-    if module.stem not in ("cli", "cli_explain", "cli_nodes", "__main__"):
+    if not module.stem.startswith("cli") and module.stem != "__main__":
         assert not {name for name in names if name.startswith(("compiler.cli", "argparse"))}
     if module.stem != "render":
         assert "jinja2" not in rooms(module)
@@ -64,7 +64,7 @@ def test_imports_keep_to_the_layers(module: Path) -> None:
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: f"{path.parent.name}.{path.stem}")
 def test_only_the_command_line_prints_and_only_the_writers_write(module: Path) -> None:
     calls = [node.func for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Call)]
-    if module.stem not in ("cli", "cli_nodes", "say"):
+    if module.stem not in ("cli", "cli_apply", "cli_nodes", "cli_status", "say"):
         assert not {call.id for call in calls if isinstance(call, ast.Name)} & PRINTS
     if module.stem not in WRITERS | {"survey", "manifest"}:
         on_os = {

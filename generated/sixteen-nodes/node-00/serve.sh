@@ -38,9 +38,12 @@ export VLLM_ENGINE_READY_TIMEOUT_S=3600
 config=${VLLM_CONFIG_ROOT:-${XDG_CONFIG_HOME:-~/.config}/vllm}
 mkdir -p "$config"
 exec 9>>"$config/serve.lock"
-python3 -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null ||
-  die "process $(cat "$config/serve.lock") of this container serves already, or waits to; end it first, with \`kill\`"
-echo "$$" >"$config/serve.lock"
+python3 -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null || {
+  read -r process <"$config/serve.lock" || true
+  die "process $process of this container serves already, or waits to; end it first, with \`kill\`"
+}
+# Whoever asks what is served reads it here: the process, and its command as JSON.
+printf '%s\n%s\n' "$$" '["vllm", "serve", "vllm-ascend/DeepSeek-R1-W8A8", "--distributed-executor-backend", "ray", "--pipeline-parallel-size", "16", "--tensor-parallel-size", "8", "--quantization", "ascend", "--served-model-name", "deepseek-r1", "--max-model-len", "32768", "--trust-remote-code"]' >"$config/serve.lock"
 
 # vLLM 0.23 copies the head's environment to all workers, but for the names in this file (vllm/ray/ray_env.py):
 # these are the nodes' own.

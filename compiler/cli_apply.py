@@ -1,0 +1,331 @@
+"""The commands that change a cluster, and the one that shows what would be changed: `plan`, `apply` and `down`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, NamedTuple
+
+from compiler.cli_course import Screen
+from compiler.cli_nodes import unknown
+from compiler.course import Failed, Failure
+from compiler.decide import Wishes, decide
+from compiler.decision_text import as_json, as_text
+from compiler.engine_fault import EngineFault
+from compiler.fleet import Fleet, Limits, Stopped
+from compiler.hold import Locked, holding
+from compiler.say import AT_FAULT, CHANGES, DONE, INTERRUPTED, USAGE, coloured, say
+from compiler.sight import Sight, look
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Mapping
+
+    from compiler.decide import Decision
+    from compiler.plan import Plan
+    from compiler.sight import Member
+
+
+class Found(NamedTuple):
+    """What is there, and what is to be done about it."""
+
+    sights: Mapping[str, Sight]
+    members: tuple[Member, ...]
+    decision: Decision
+
+
+def plan(options: argparse.Namespace, cluster: Plan) -> int:
+    """Shows what `apply` would do; nothing of it can write."""
+    wrong = unknown("node", options.node, [node.name for node in cluster.nodes])
+    if wrong:
+        say(wrong)
+        return USAGE
+    with Fleet(urls_of(cluster), limits_of(options)) as fleet, Screen(quiet=options.quiet) as screen:
+        found = looked(fleet, cluster, _wishes(options), screen)
+    decision = found.decision
+    if options.json:
+        sys.stdout.write(as_json(cluster, decision))
+    else:
+        sys.stdout.write(as_text(cluster, decision, colour=coloured(sys.stdout)))
+    if decision.faults or (options.strict and decision.warnings):
+        return AT_FAULT
+    return CHANGES if options.detailed_exitcode and decision.changes else DONE
+
+
+def apply(options: argparse.Namespace, cluster: Plan) -> int:
+    """Shows the plan, asks, and carries it out."""
+    wrong = unknown("node", options.node, [node.name for node in cluster.nodes])
+    if wrong:
+        say(wrong)
+        return USAGE
+    with Fleet(urls_of(cluster), limits_of(options)) as fleet, Screen(quiet=options.quiet) as screen:
+        try:
+            return _applied(options, cluster, fleet, screen)
+        except Failed as failed:
+            screen.failed(failed, options.spec)
+            say(f"\nThe same command goes on from here: {_again('apply', options)}")
+            return AT_FAULT
+        except Locked as locked:
+            say(f"error: {cluster.head.name}: {locked}\n  = hint: {locked.to_do}")
+            return AT_FAULT
+        except EngineFault as fault:
+            screen.failed(Failed((Failure(cluster.head.name, fault.step, fault.cause, fault.to_do),)), options.spec)
+            return AT_FAULT
+        except Stopped:
+            say(f"\nstopped between two steps. To go on: {_again('apply', options)}")
+            return INTERRUPTED
+
+
+def _applied(options: argparse.Namespace, cluster: Plan, fleet: Fleet, screen: Screen) -> int:
+    with interruptible(fleet):
+        found = looked(fleet, cluster, _wishes(options), screen)
+        decision = found.decision
+        sys.stdout.write(as_text(cluster, decision, colour=coloured(sys.stdout)))
+        sys.stdout.flush()
+        missing = _missing_secrets(cluster, decision)
+        if missing:
+            say(f"error: {', '.join(missing)}: not set here, and the new containers need it")
+            say(f"  = hint: export {' '.join(f'{name}=...' for name in missing)}")
+        if decision.faults or missing:
+            return AT_FAULT
+        loading = _loading(cluster, found)
+        if not decision.changes and not loading:
+            return _nothing_to_do(options, cluster, found)
+        if decision.changes and not options.yes and not confirmed("Apply this?"):
+            return USAGE if not sys.stdin.isatty() else AT_FAULT
+        _carried_out(options, cluster, fleet, screen, found)
+    _summary(options, cluster, found, screen)
+    return DONE
+
+
+def _carried_out(options: argparse.Namespace, cluster: Plan, fleet: Fleet, screen: Screen, found: Found) -> None:
+    from compiler.apply import Job, apply  # noqa: PLC0415 - each command pays for what it uses
+    from compiler.prepare import pulled  # noqa: PLC0415
+    from compiler.render import render_file, render_on_nodes  # noqa: PLC0415
+    from compiler.verify import Options  # noqa: PLC0415
+
+    head = cluster.head.name
+    if head in found.decision.missing:  # the lock is a container, and needs an image
+        for event in pulled(fleet, cluster, [head]):
+            screen.show(event)
+    changed = bool(found.decision.to("create", "replace"))
+    if options.skip_verify and changed:
+        say(
+            "verify    skipped: devices, mounts, ports, drivers, links and the ways between the nodes are not looked at"
+        )
+    serve = render_file(cluster, f"{head}/serve.sh")
+    assert serve is not None, "every bundle has one"  # noqa: S101
+    seconds = fleet.limits.answer_seconds
+    with holding(cluster, cluster.container.image, "apply", seconds=seconds, patience=options.lock_timeout):
+        again = looked(fleet, cluster, _wishes(options), screen)
+        if _essence(again.decision) != _essence(found.decision) and _loading(cluster, again) == _loading(
+            cluster, found
+        ):
+            text = "the nodes have changed since the plan was shown"
+            raise Failed((Failure("", "plan", text, "look at the new plan: compiler plan SPEC"),))
+        job = Job(
+            plan=cluster,
+            decision=again.decision,
+            sights=again.sights,
+            members=again.members,
+            secrets=_secrets(cluster),
+            scripts=render_on_nodes(cluster, "verify.sh"),
+            serve=serve.content,
+            verify=None if options.skip_verify else Options(parallel=options.parallel, seconds=options.verify_timeout),
+        )
+        for event in apply(fleet, job):
+            screen.show(event)
+
+
+def _essence(decision: Decision) -> object:
+    """What was said yes to: not how long something took, nor what only the engine may tell in other words."""
+    nodes = [(each.node, each.verb, each.there.id if each.there else "") for each in decision.nodes]
+    return nodes, decision.service.verb
+
+
+def down(options: argparse.Namespace, cluster: Plan) -> int:
+    """Removes exactly what was made for this cluster."""
+    wrong = unknown("node", options.node, [node.name for node in cluster.nodes])
+    if wrong:
+        say(wrong)
+        return USAGE
+    with Fleet(urls_of(cluster), limits_of(options)) as fleet, Screen(quiet=options.quiet) as screen:
+        try:
+            with interruptible(fleet):
+                return _downed(options, cluster, fleet, screen)
+        except Failed as failed:
+            screen.failed(failed, options.spec)
+            say(f"\nThe same command goes on from here: {_again('down', options)}")
+            return AT_FAULT
+        except Locked as locked:
+            say(f"error: {cluster.head.name}: {locked}\n  = hint: {locked.to_do}")
+            return AT_FAULT
+        except Stopped:
+            say(f"\nstopped between two steps. To go on: {_again('down', options)}")
+            return INTERRUPTED
+
+
+def _downed(options: argparse.Namespace, cluster: Plan, fleet: Fleet, screen: Screen) -> int:
+    from compiler.down import Task, down, ours  # noqa: PLC0415
+    from compiler.render import render_on_nodes  # noqa: PLC0415
+
+    found = looked(fleet, cluster, Wishes(), screen)
+    task = ours(cluster, found.sights, options.node)
+    for line in task.lines():
+        print(line)
+    for sight in task.unreached:
+        say(f"error: {sight.node}: {sight.fault}\n  = hint: {sight.to_do}")
+    if not task.containers and not task.notes:
+        print(f"{cluster.name}: nothing of it is there")
+        return AT_FAULT if task.unreached else DONE
+    if not options.yes and not confirmed("Remove this?"):
+        return USAGE if not sys.stdin.isatty() else AT_FAULT
+    image = task.image(cluster)
+    lock = (
+        holding(cluster, image, "down", seconds=fleet.limits.answer_seconds, patience=options.lock_timeout)
+        if image
+        else nullcontext()
+    )
+    if not image:
+        say("no lock is held: the head cannot be reached, or has no image to make one of")
+    scripts = {} if options.no_wait else render_on_nodes(cluster, "verify.sh")
+    with lock:
+        for event in down(fleet, cluster, Task(*task), scripts):
+            screen.show(event)
+    print(f"{cluster.name}: removed {task.text}; nothing else was touched")
+    return AT_FAULT if task.unreached else DONE
+
+
+# ---- What they share ------------------------------------------------------------------------------------------
+
+
+def looked(fleet: Fleet, cluster: Plan, wishes: Wishes, screen: Screen) -> Found:
+    """Looks at every node, then at those that are gone from the spec, and decides."""
+    sights: dict[str, Sight] = {}
+    _look(fleet, cluster, screen, sights, [node.name for node in cluster.nodes])
+    members = tuple(dict.fromkeys(member for sight in sights.values() for member in sight.members))
+    planned = {node.name for node in cluster.nodes}
+    engines = {node.docker for node in cluster.nodes}
+    gone = [member for member in members if member.name not in planned and member.docker not in engines]
+    fleet.urls.update({member.name: member.docker for member in gone})
+    _look(fleet, cluster, screen, sights, [member.name for member in gone])
+    return Found(sights, members, decide(cluster, sights, gone, _secrets(cluster), wishes))
+
+
+def _look(fleet: Fleet, cluster: Plan, screen: Screen, sights: dict[str, Sight], names: list[str]) -> None:
+    from compiler.course import Now  # noqa: PLC0415
+
+    for news in look(fleet, cluster, names):
+        if isinstance(news, Sight):
+            sights[news.node] = news
+        else:
+            screen.show(Now(news.node, news.text))
+
+
+def urls_of(cluster: Plan) -> dict[str, str]:
+    """How each node's engine is reached."""
+    return {node.name: node.docker for node in cluster.nodes}
+
+
+def limits_of(options: argparse.Namespace) -> Limits:
+    """How the command line says to reach them."""
+    return Limits(options.parallel, options.timeout, min(20, max(1, options.timeout // 2)))
+
+
+def _wishes(options: argparse.Namespace) -> Wishes:
+    return Wishes(tuple(options.node), not options.no_serve, options.restart)
+
+
+def _secrets(cluster: Plan) -> dict[str, str]:
+    """The value of each secret that is set here, by its name in the container."""
+    pairs = ((each.name, os.environ.get(each.from_env, "")) for each in cluster.head.shape.secrets)
+    return {name: value for name, value in pairs if value}
+
+
+def _missing_secrets(cluster: Plan, decision: Decision) -> list[str]:
+    if not decision.to("create", "replace"):
+        return []
+    return [each.from_env for each in cluster.head.shape.secrets if not os.environ.get(each.from_env)]
+
+
+def _loading(cluster: Plan, found: Found) -> bool:
+    """The service runs, and does not listen yet."""
+    view = found.sights[cluster.head.name].view
+    return bool(view and view.service and view.service.answer is None and found.decision.service.verb == "leave")
+
+
+def confirmed(question: str) -> bool:
+    """Asks; without a terminal there is nobody to ask."""
+    if not sys.stdin.isatty():
+        say("error: there is no terminal to ask on\n  = hint: --yes says yes beforehand")
+        return False
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return True
+    say("not done")
+    return False
+
+
+@contextmanager
+def interruptible(fleet: Fleet) -> Iterator[None]:
+    """The first Ctrl-C lets what runs come to its end and begins nothing more; the second ends at once."""
+
+    def stop(number: int, _: object) -> None:
+        if fleet.stopping.is_set():
+            raise KeyboardInterrupt
+        fleet.stop()
+        name = signal.Signals(number).name
+        say(f"\n{name}: finishing what runs, beginning nothing more; once again ends at once")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _nothing_to_do(options: argparse.Namespace, cluster: Plan, found: Found) -> int:
+    view = found.sights[cluster.head.name].view
+    answer = view.service.answer if view and view.service else None
+    if options.no_serve:
+        return DONE
+    if answer is not None and answer.status == 200 and not answer.fault:  # noqa: PLR2004
+        print(f"{cluster.name} serves: {_url(cluster)}, a completion came in {answer.seconds:.1f} s")
+        return DONE
+    said = answer.fault if answer else "nothing is served"
+    say(f"error: {cluster.head.name}: all is as planned, but there is no completion: {said}")
+    say(f"  = hint: it may be busy, or hang; to start it anew: {_again('apply', options)} --restart")
+    return AT_FAULT
+
+
+def _summary(options: argparse.Namespace, cluster: Plan, found: Found, screen: Screen) -> None:
+    steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in screen.seconds.items())
+    total = time.monotonic() - screen.began
+    serves = not options.no_serve and not options.node
+    print(f"{cluster.name} {'serves: ' + _url(cluster) if serves else 'is as planned'}")
+    print(f"  took   {total:.1f} s: {steps}")
+    print(f"  next   compiler status {options.spec}")
+    if serves:
+        model = cluster.serve.served_name
+        print(f"""         curl {_url(cluster)}/completions -H 'Content-Type: application/json' \\""")
+        print(f"""           -d '{{"model": "{model}", "prompt": "tell me how to sleep well", "max_tokens": 100}}'""")
+    for warning in found.decision.warnings:
+        say(f"warning: {warning.node + ': ' if warning.node else ''}{warning.text}\n  = hint: {warning.to_do}")
+
+
+def _url(cluster: Plan) -> str:
+    return f"http://{cluster.head.address}:{cluster.serve.port}/v1"
+
+
+def _again(command: str, options: argparse.Namespace) -> str:
+    import shlex  # noqa: PLC0415
+
+    words = ["compiler", command, options.spec]
+    words += [word for overlay in options.overlay for word in ("-f", overlay)]
+    words += [word for node in options.node for word in ("--node", node)]
+    return shlex.join(words)

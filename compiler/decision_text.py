@@ -1,0 +1,144 @@
+"""A decision as people read it before they say yes, and as programs do."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from compiler.clean import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from compiler.decide import Decision, Fault, NodeDecision, Reason
+    from compiler.plan import Plan
+
+FORMAT_VERSION = 1
+_SIGN = {"create": "+", "start": "+", "replace": "~", "restart": "~", "remove": "-", "stop": "-", "leave": "="}
+_COLOUR = {"+": "\x1b[32m", "~": "\x1b[33m", "-": "\x1b[31m", "=": "\x1b[2m", "!": "\x1b[1;31m"}
+_PLAIN = "\x1b[0m"
+_SHOWN = 12  # reasons or nodes that are spelled out
+_VALUE = 80  # characters of a value that are shown
+
+
+def as_text(plan: Plan, decision: Decision, *, colour: bool) -> str:
+    """Each node with what is to be done and why, the service, and what that means."""
+    lines = [f"{plan.name}: {plan.parallelism.text} on {plan.size_text}", ""]
+    for _, alike in groupby(decision.nodes, key=lambda each: (each.verb, each.by_hand, _told(each.reasons))):
+        group = list(alike)
+        lines += _group(group)
+    lines += _entry("service", decision.service.verb, decision.service.reasons)
+    for node, found in decision.leftover.items():
+        lines.append(f"  - {node}  remove {', '.join(each.name for each in found)}, left by an apply that was cut off")
+    for node in decision.missing:
+        lines.append(f"  ! {node}  {plan.container.image} is not there yet: apply pulls it")
+    lines += ["", *_consequences(plan, decision)]
+    lines += _faults("in the way", decision.faults)
+    lines += _faults("warning", decision.warnings)
+    return "".join(_coloured(line, colour=colour) + "\n" for line in lines)
+
+
+def _group(group: Sequence[NodeDecision]) -> Iterator[str]:
+    first = group[0]
+    names = ", ".join(each.node for each in group[:_SHOWN])
+    if len(group) > _SHOWN:
+        names = f"{group[0].node} to {group[-1].node} ({len(group)} nodes)"
+    note = "changed by hand since it was made" if first.by_hand else ""
+    yield from _entry(names, first.verb, first.reasons, note)
+
+
+def _entry(name: str, verb: str, reasons: Sequence[Reason], note: str = "") -> Iterator[str]:
+    yield f"  {_SIGN[verb]} {name}  {verb if verb != 'leave' else 'as planned'}" + (f": {note}" if note else "")
+    if verb == "leave":
+        return
+    for text in _told(reasons)[:_SHOWN]:
+        yield f"      {text}"
+    if len(reasons) > _SHOWN:
+        yield f"      and {len(reasons) - _SHOWN} more"
+
+
+def _told(reasons: Sequence[Reason]) -> tuple[str, ...]:
+    return tuple(map(reason_text, reasons))
+
+
+def reason_text(reason: Reason) -> str:
+    """What differs, with what is there and what is planned."""
+    if reason.old is None and reason.new is None:
+        return one_line(reason.what)
+    if "\n" in f"{reason.old}{reason.new}":
+        return f"{reason.what}: another text"
+    if reason.hidden:
+        how = "new" if reason.old is None else "gone" if reason.new is None else "changed"
+        return f"{reason.what}: {how} (hidden)"
+    return f"{reason.what}: {_shown(reason.old)} -> {_shown(reason.new)}"
+
+
+def _shown(value: str | None) -> str:
+    if value is None:
+        return "(none)"
+    return one_line(value, _VALUE) or '""'
+
+
+def _consequences(plan: Plan, decision: Decision) -> Iterator[str]:
+    if decision.faults:
+        yield "Nothing is done as long as something is in the way."
+    elif not decision.changes:
+        yield "Nothing to do."
+    else:
+        changed = decision.to("create", "replace")
+        replaced = decision.to("replace")
+        if replaced:
+            where = (
+                "all nodes" if len(changed) == len(plan.nodes) else ", ".join(each.node for each in changed[:_SHOWN])
+            )
+            yield f"Ray restarts on {where}."
+        running = decision.service.verb in ("restart", "stop")
+        if running:
+            yield "The service is down meanwhile." if decision.service.verb == "restart" else "The service ends."
+        counts = [(sum(each.verb == verb for each in decision.nodes), verb) for verb in ("create", "replace", "remove")]
+        told = [f"{count} to {verb}" for count, verb in counts if count]
+        yield f"{', '.join(told) or 'No container changes'}; service: {decision.service.verb}."
+
+
+def _faults(label: str, faults: Sequence[Fault]) -> Iterator[str]:
+    for fault in faults:
+        where = f"{fault.node}: " if fault.node else ""
+        yield f"  ! {label}: {where}{one_line(fault.text)}"
+        yield f"      = hint: {one_line(fault.to_do)}"
+
+
+def _coloured(line: str, *, colour: bool) -> str:
+    sign = line[2:3] if line.startswith("  ") else ""
+    return f"{_COLOUR[sign]}{line}{_PLAIN}" if colour and sign in _COLOUR else line
+
+
+def as_json(plan: Plan, decision: Decision) -> str:
+    """One JSON document."""
+    document = {
+        "format_version": FORMAT_VERSION,
+        "cluster": plan.name,
+        "changes": decision.changes,
+        "nodes": [
+            {"name": each.node, "verb": each.verb, "by_hand": each.by_hand, "reasons": _reasons(each.reasons)}
+            for each in decision.nodes
+        ],
+        "service": {"verb": decision.service.verb, "reasons": _reasons(decision.service.reasons)},
+        "missing_images": list(decision.missing),
+        "leftover": {node: [each.name for each in found] for node, found in decision.leftover.items()},
+        "faults": [each._asdict() for each in decision.faults],
+        "warnings": [each._asdict() for each in decision.warnings],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _reasons(reasons: Sequence[Reason]) -> list[dict[str, object]]:
+    return [
+        {
+            "what": each.what,
+            "old": None if each.hidden else each.old,
+            "new": None if each.hidden else each.new,
+            "hidden": each.hidden,
+        }
+        for each in reasons
+    ]
