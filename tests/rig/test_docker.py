@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import resource
 import subprocess
 import time
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import hostile
 import pytest
-from engine import Engine, engine
+from engine import Engine, allowed_ulimits, compose, engine
 
 from compiler.compile import compile_spec
 from compiler.render import render
@@ -62,11 +60,8 @@ class Node(NamedTuple):
     def compose(
         self, docker: Engine, *words: str, check: bool = True, environment: Mapping[str, str] = NOTHING
     ) -> subprocess.CompletedProcess[bytes]:
-        """Compose v2 in the node's folder: the binary, since the package's wrapper swallows exit codes."""
-        package = importlib.util.find_spec("compose")
-        assert package is not None
-        binary = Path(str(package.origin)).parent / "docker-compose"
-        return docker.run(binary, *words, environment=environment, cwd=self.folder, check=check)
+        """Compose v2 in the node's folder."""
+        return docker.run(compose(), *words, environment=environment, cwd=self.folder, check=check)
 
     def compose_v1(self, docker: Engine, *words: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
         """Compose 1.29.2, without the key that it does not know."""
@@ -76,15 +71,6 @@ class Node(NamedTuple):
         known = subprocess.run(("sed", WITHOUT_UNKNOWN), input=file, capture_output=True, check=True).stdout
         command = ("-m", "compose", "--file", "-", *words)
         return docker.run(V1, *command, environment=SECRET, cwd=self.folder, given=known, check=check)
-
-
-def allowed_ulimits() -> dict[str, int]:
-    """What must be lower here than in a bundle: raising a hard limit needs CAP_SYS_RESOURCE."""
-    raised = ("prlimit", "--memlock=unlimited", "--nofile=1048576", "true")
-    if not subprocess.run(raised, stderr=subprocess.DEVNULL, check=False).returncode:
-        return {}
-    limits = {"memlock": resource.RLIMIT_MEMLOCK, "nofile": resource.RLIMIT_NOFILE}
-    return {name: resource.getrlimit(limit)[1] for name, limit in limits.items()}
 
 
 def bundle(docker: Engine, spec: Mapping[str, object] | bytes, name: str) -> Node:
