@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from compiler.course import Event
-    from compiler.decide import Decision
+    from compiler.decide import Decision, NodeDecision
     from compiler.engine import Engine
     from compiler.fleet import Fleet
     from compiler.plan import Plan
     from compiler.sight import Sight
     from compiler.verify import Options
+
+
+_NAMED = 8  # nodes
 
 
 class Job(NamedTuple):
@@ -54,7 +57,7 @@ class Job(NamedTuple):
     verify: Options | None
 
 
-def apply(fleet: Fleet, job: Job) -> Iterator[Event]:
+def apply(fleet: Fleet[Engine], job: Job) -> Iterator[Event]:
     """Carries the decision out, and says what happens.
 
     Raises:
@@ -67,7 +70,7 @@ def apply(fleet: Fleet, job: Job) -> Iterator[Event]:
 class _Apply:
     """One run, and how far it has come."""
 
-    def __init__(self, fleet: Fleet, job: Job) -> None:
+    def __init__(self, fleet: Fleet[Engine], job: Job) -> None:
         self.fleet = fleet
         self.job = job
         self.plan = job.plan
@@ -78,6 +81,7 @@ class _Apply:
         self.made: dict[str, act.Made] = {}
         left = (each for each in job.decision.to("leave") if each.there and each.node in self.nodes)
         self.running = {each.node: each.there.id for each in left if each.there}
+        self.away: set[str] = set()  # where the old container is removed
         self.touched = False
 
     def steps(self) -> Iterator[Event]:
@@ -85,15 +89,37 @@ class _Apply:
         try:
             yield from self._prepared()
             yield from self._ended()
+            yield from self._begun()
         except (Failed, Stopped):
-            yield from self._undone()
+            yield from self._told() if self.touched else self._undone()
             raise
+
+    def _begun(self) -> Iterator[Event]:
+        """The new, from the head on."""
         yield from self._started("head", [name for name in self.made if name == self.head])
         yield from self._started("workers", [name for name in self.made if name != self.head])
         if set(self.running) == set(self.nodes):
             yield from in_ray(self.fleet, self.plan, self.running)
             yield from self._served()
         yield from self._noted(done=True)
+
+    def _told(self) -> Iterator[Event]:
+        """How far each node has come."""
+        states: dict[str, list[str]] = {}
+        for each in self.decision.nodes:
+            states.setdefault(self._state(each), []).append(each.node)
+        for state, names in states.items():
+            shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+            yield Noted("", f"now: {shown}: {state}")
+
+    def _state(self, each: NodeDecision) -> str:
+        if each.verb == "leave":
+            return "as it was"
+        if each.node in self.running:
+            return "its new container runs"
+        if each.there and each.node not in self.away:
+            return "its old container is there, or it did not answer"
+        return "its container is removed" + (", the new one is made and not started" if each.node in self.made else "")
 
     def _prepared(self) -> Iterator[Event]:
         """Nothing of it touches what runs."""
@@ -138,7 +164,7 @@ class _Apply:
 
     def _undone(self) -> Iterator[Event]:
         """Takes away what was made, as long as nothing that ran was touched."""
-        if self.touched or not self.made:
+        if not self.made:
             return
 
         def undo(name: str, engine: Engine, _: Callable[[str], None]) -> bool:
@@ -166,7 +192,7 @@ class _Apply:
             with timed(self.fleet, "stop", "end the old containers, and wait for the NPUs", len(old)) as step:
                 yield step.began
                 self.touched = True
-                yield from removed(self.fleet, self.plan, {**leftover, **old})
+                yield from removed(self.fleet, self.plan, {**leftover, **old}, self.away.add)
                 yield from freed(self.fleet, self.plan, self._scripts([name for name in old if name in self.nodes]))
                 yield step.ended
         self.touched = True

@@ -29,7 +29,7 @@ WATCH_SECONDS = 3  # between two looks at whether the containers still run, whil
 _FOR_WORKERS = 400  # seconds, beside those for joining: a worker on each node, and a placement group
 
 
-def in_ray(fleet: Fleet, plan: Plan, running: Mapping[str, str]) -> Iterator[Event]:
+def in_ray(fleet: Fleet[Engine], plan: Plan, running: Mapping[str, str]) -> Iterator[Event]:
     """Ray has the planned nodes and NPUs, and its workers see what was planned.
 
     Args:
@@ -54,7 +54,7 @@ def in_ray(fleet: Fleet, plan: Plan, running: Mapping[str, str]) -> Iterator[Eve
         yield step.ended
 
 
-def _joined(fleet: Fleet, plan: Plan, running: Mapping[str, str]) -> Generator[Event, None, Joined]:
+def _joined(fleet: Fleet[Engine], plan: Plan, running: Mapping[str, str]) -> Generator[Event, None, Joined]:
     """Waits for Ray; a container that ends meanwhile ends the waiting."""
     head = plan.head.name
     watched = time.monotonic()
@@ -91,7 +91,7 @@ def _waiting(plan: Plan, news: Mapping[str, Any]) -> str:
     return f"wait for {faults[0].node or 'the planned nodes'}: {faults[0].text}{more}"
 
 
-def _alive(fleet: Fleet, plan: Plan, running: Mapping[str, str]) -> Iterator[Event]:
+def _alive(fleet: Fleet[Engine], plan: Plan, running: Mapping[str, str]) -> Iterator[Event]:
     """Fails when a worker's container has ended."""
 
     def state(name: str, engine: Engine, _: Callable[[str], None]) -> str:
@@ -106,7 +106,7 @@ def _alive(fleet: Fleet, plan: Plan, running: Mapping[str, str]) -> Iterator[Eve
         yield from failed(fleet, plan, running, "ray", faults)
 
 
-def served(fleet: Fleet, plan: Plan, running: Mapping[str, str], script: bytes | None) -> Iterator[Event]:
+def served(fleet: Fleet[Engine], plan: Plan, running: Mapping[str, str], script: bytes | None) -> Iterator[Event]:
     """Starts `serve.sh` on the head, and follows its log until one completion came.
 
     Args:

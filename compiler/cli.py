@@ -122,8 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     explain.add_argument("--json", action="store_true", help="print one JSON document")
 
-    _add_looking(commands)
-    _add_changing(commands)
+    _add_asking(commands)
+    _add_running(commands)
     _command(commands, "schema", _schema, "print the JSON Schema of the spec")
 
     completion = _command(commands, "completion", _completion, "print the completion script of a shell")
@@ -132,8 +132,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The commands that ask nodes."""
+def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands that ask nodes before anything runs on them."""
     verify = _command(commands, "verify", _verify, "run each node's verify.sh, and judge across the nodes")
     _add_spec(verify)
     verify.add_argument("--only", action="append", default=[], metavar="ID[,ID...]", help="make these checks alone")
@@ -149,6 +149,27 @@ def _add_looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--diff", action="store_true", help="write nothing; show what would be; exit 1 if it is anything"
     )
     _add_reach(discover, seconds=180)
+
+
+def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands about what runs."""
+    plan = _command(commands, "plan", _plan, "show what apply would do to each node, and why; change nothing")
+    _add_spec(plan)
+    plan.add_argument("--json", action="store_true", help="print one JSON document")
+    plan.add_argument("--detailed-exitcode", action="store_true", help="exit 2 when there is something to do")
+    _add_wishes(plan)
+    _add_reach(plan, seconds=300)
+
+    apply = _command(commands, "apply", _apply, "bring the cluster up as the spec says, until it answers a completion")
+    _add_spec(apply)
+    apply.add_argument("--skip-verify", action="store_true", help="do not run the nodes' verify.sh first")
+    apply.add_argument(
+        "--verify-timeout", type=_count, default=900, metavar="SECONDS",
+        help="how long verifying one node may take (default: %(default)s)",
+    )  # fmt: skip
+    _add_wishes(apply)
+    _add_consent(apply)
+    _add_reach(apply, seconds=300)
 
     status = _command(commands, "status", _status, "say what runs, what Ray sees, and whether it really serves")
     _add_spec(status)
@@ -169,31 +190,10 @@ def _add_looking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )  # fmt: skip
     _add_limits(logs, seconds=60)
 
-
-def _add_changing(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The commands that change nodes, and the one that shows how."""
-    plan = _command(commands, "plan", _plan, "show what apply would do to each node, and why; change nothing")
-    _add_spec(plan)
-    plan.add_argument("--json", action="store_true", help="print one JSON document")
-    plan.add_argument("--detailed-exitcode", action="store_true", help="exit 2 when there is something to do")
-    _add_wishes(plan)
-    _add_reach(plan, seconds=300)
-
-    apply = _command(commands, "apply", _apply, "bring the cluster up as the spec says, until it answers a completion")
-    _add_spec(apply)
-    apply.add_argument("--skip-verify", action="store_true", help="do not run the nodes' verify.sh first")
-    apply.add_argument(
-        "--verify-timeout", type=_count, default=900, metavar="SECONDS",
-        help="how long verifying one node may take (default: %(default)s)",
-    )  # fmt: skip
-    _add_wishes(apply)
-    _add_asking(apply)
-    _add_reach(apply, seconds=300)
-
     down = _command(commands, "down", _down, "remove exactly what was made for this cluster")
     _add_spec(down)
     down.add_argument("--no-wait", action="store_true", help="do not wait until nobody holds the NPUs")
-    _add_asking(down)
+    _add_consent(down)
     _add_reach(down, seconds=300)
 
 
@@ -234,7 +234,7 @@ def _add_wishes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--restart", action="store_true", help="start the service anew, although it may run as planned")
 
 
-def _add_asking(parser: argparse.ArgumentParser) -> None:
+def _add_consent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
     parser.add_argument(
         "--lock-timeout", type=float, default=0.0, metavar="SECONDS",
@@ -364,7 +364,9 @@ def _reach(command: str, options: argparse.Namespace) -> int:
     """Runs a command on the nodes of the spec; what was found in the spec goes to stderr."""
     if getattr(options, "json", False):
         options.format = "text"  # on stderr: stdout is for the one document
-    sources, compiled = _compiled_from(options, "reach")
+    sources, compiled = _compiled_of(options, "reach")
+    if compiled.plan is None or options.strict or command not in ("status", "logs", "down"):
+        _tell(compiled, sources, options.format)  # who only looks at what runs has read the warnings before
     return _on_nodes(command, options, compiled, sources)
 
 

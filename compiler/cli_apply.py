@@ -14,6 +14,7 @@ from compiler.cli_nodes import unknown
 from compiler.course import Failed, Failure
 from compiler.decide import Wishes, decide
 from compiler.decision_text import as_json, as_text
+from compiler.engine import connected, looking
 from compiler.engine_fault import EngineFault
 from compiler.fleet import Fleet, Limits, Stopped
 from compiler.hold import Locked, holding
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from compiler.decide import Decision
+    from compiler.engine import Engine
+    from compiler.fleet import Hand
     from compiler.plan import Plan
     from compiler.sight import Member
 
@@ -43,7 +46,7 @@ def plan(options: argparse.Namespace, cluster: Plan) -> int:
     if wrong:
         say(wrong)
         return USAGE
-    with Fleet(urls_of(cluster), limits_of(options)) as fleet, Screen(quiet=options.quiet) as screen:
+    with Fleet(urls_of(cluster), limits_of(options), looking) as fleet, Screen(quiet=options.quiet) as screen:
         found = looked(fleet, cluster, _wishes(options), screen)
     decision = found.decision
     if options.json:
@@ -61,7 +64,7 @@ def apply(options: argparse.Namespace, cluster: Plan) -> int:
     if wrong:
         say(wrong)
         return USAGE
-    with Fleet(urls_of(cluster), limits_of(options)) as fleet, Screen(quiet=options.quiet) as screen:
+    with Fleet(urls_of(cluster), limits_of(options), connected) as fleet, Screen(quiet=options.quiet) as screen:
         try:
             return _applied(options, cluster, fleet, screen)
         except Failed as failed:
@@ -79,7 +82,7 @@ def apply(options: argparse.Namespace, cluster: Plan) -> int:
             return INTERRUPTED
 
 
-def _applied(options: argparse.Namespace, cluster: Plan, fleet: Fleet, screen: Screen) -> int:
+def _applied(options: argparse.Namespace, cluster: Plan, fleet: Fleet[Engine], screen: Screen) -> int:
     with interruptible(fleet):
         found = looked(fleet, cluster, _wishes(options), screen)
         decision = found.decision
@@ -101,7 +104,9 @@ def _applied(options: argparse.Namespace, cluster: Plan, fleet: Fleet, screen: S
     return DONE
 
 
-def _carried_out(options: argparse.Namespace, cluster: Plan, fleet: Fleet, screen: Screen, found: Found) -> None:
+def _carried_out(
+    options: argparse.Namespace, cluster: Plan, fleet: Fleet[Engine], screen: Screen, found: Found
+) -> None:
     from compiler.apply import Job, apply  # noqa: PLC0415 - each command pays for what it uses
     from compiler.prepare import pulled  # noqa: PLC0415
     from compiler.render import render_file, render_on_nodes  # noqa: PLC0415
@@ -152,7 +157,7 @@ def down(options: argparse.Namespace, cluster: Plan) -> int:
     if wrong:
         say(wrong)
         return USAGE
-    with Fleet(urls_of(cluster), limits_of(options)) as fleet, Screen(quiet=options.quiet) as screen:
+    with Fleet(urls_of(cluster), limits_of(options), connected) as fleet, Screen(quiet=options.quiet) as screen:
         try:
             with interruptible(fleet):
                 return _downed(options, cluster, fleet, screen)
@@ -168,7 +173,7 @@ def down(options: argparse.Namespace, cluster: Plan) -> int:
             return INTERRUPTED
 
 
-def _downed(options: argparse.Namespace, cluster: Plan, fleet: Fleet, screen: Screen) -> int:
+def _downed(options: argparse.Namespace, cluster: Plan, fleet: Fleet[Engine], screen: Screen) -> int:
     from compiler.down import Task, down, ours  # noqa: PLC0415
     from compiler.render import render_on_nodes  # noqa: PLC0415
 
@@ -202,7 +207,7 @@ def _downed(options: argparse.Namespace, cluster: Plan, fleet: Fleet, screen: Sc
 # ---- What they share ------------------------------------------------------------------------------------------
 
 
-def looked(fleet: Fleet, cluster: Plan, wishes: Wishes, screen: Screen) -> Found:
+def looked(fleet: Fleet[Hand], cluster: Plan, wishes: Wishes, screen: Screen) -> Found:
     """Looks at every node, then at those that are gone from the spec, and decides."""
     sights: dict[str, Sight] = {}
     _look(fleet, cluster, screen, sights, [node.name for node in cluster.nodes])
@@ -215,7 +220,7 @@ def looked(fleet: Fleet, cluster: Plan, wishes: Wishes, screen: Screen) -> Found
     return Found(sights, members, decide(cluster, sights, gone, _secrets(cluster), wishes))
 
 
-def _look(fleet: Fleet, cluster: Plan, screen: Screen, sights: dict[str, Sight], names: list[str]) -> None:
+def _look(fleet: Fleet[Hand], cluster: Plan, screen: Screen, sights: dict[str, Sight], names: list[str]) -> None:
     from compiler.course import Now  # noqa: PLC0415
 
     for news in look(fleet, cluster, names):
@@ -271,7 +276,7 @@ def confirmed(question: str) -> bool:
 
 
 @contextmanager
-def interruptible(fleet: Fleet) -> Iterator[None]:
+def interruptible(fleet: Fleet[Engine]) -> Iterator[None]:
     """The first Ctrl-C lets what runs come to its end and begins nothing more; the second ends at once."""
 
     def stop(number: int, _: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Self
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _DIM, _BOLD, _RED, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[1;31m", "\x1b[0m"
 _COLUMN = 10  # of the step's name
+_COLUMNS = 80  # of a terminal that does not say how wide it is
 _MANY = 16  # nodes; of more, a line each would hide the rest
 _MOVES_SECONDS = 0.1
 
@@ -30,7 +31,7 @@ class Screen:
 
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
-        self.live = sys.stderr.isatty() and not quiet
+        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not quiet
         self.colour = coloured(sys.stderr)
         self.began = time.monotonic()
         self.moved = 0.0
@@ -65,7 +66,7 @@ class Screen:
     def _note(self, event: Noted) -> None:
         self.done += bool(event.node)
         if not event.node:
-            self._say("", event.text)
+            self._say("", one_line(event.text))
         elif self.of <= _MANY:
             count = f"[{self.done}/{self.of}] " if self.of > 1 else ""
             self._say("", f"{count}{event.node}: {one_line(event.text)}")
@@ -82,7 +83,7 @@ class Screen:
         if not self.live or now - self.moved < _MOVES_SECONDS:
             return
         self.moved = now
-        width = shutil.get_terminal_size((80, 24)).columns - 1
+        width = _columns() - 1
         count = f"[{self.done}/{self.of}] " if self.of > 1 else ""
         where = f"{event.node}: " if event.node else ""
         line = f"{self.step.ljust(_COLUMN)}{count}{now - self.began:.0f} s   {where}{one_line(event.text)}"
@@ -113,6 +114,14 @@ class Screen:
 
     def _red(self, text: str) -> str:
         return f"{_RED}{text}{_PLAIN}" if self.colour else text
+
+
+def _columns() -> int:
+    """Of the terminal that stderr is: stdout may be a file; a longer line could not be wiped."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+    except OSError:
+        return _COLUMNS
 
 
 def _sentence(failure: Failure) -> str:

@@ -14,6 +14,7 @@ from compiler.cli_apply import limits_of, looked, urls_of
 from compiler.cli_course import Screen
 from compiler.cli_nodes import unknown
 from compiler.decide import Wishes
+from compiler.engine import looking
 from compiler.engine_fault import EngineFault
 from compiler.fleet import Fleet
 from compiler.inside import SERVE_LOG
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from compiler.engine_look import Looking
     from compiler.plan import Plan
     from compiler.standing import NodeStanding, Standing
 
@@ -39,7 +41,7 @@ def status(options: argparse.Namespace, cluster: Plan) -> int:
     """How it stands; done only when it really serves."""
     while True:
         with (
-            Fleet(urls_of(cluster), limits_of(options)) as fleet,
+            Fleet(urls_of(cluster), limits_of(options), looking) as fleet,
             Screen(quiet=options.quiet or options.json) as screen,
         ):
             found = looked(fleet, cluster, Wishes(), screen)
@@ -49,15 +51,18 @@ def status(options: argparse.Namespace, cluster: Plan) -> int:
         sys.stdout.write(_json(cluster, stands) if options.json else _text(options.spec, cluster, stands))
         sys.stdout.flush()
         if not options.watch:
-            return DONE if stands.serves and not (options.strict and stands.differs) else AT_FAULT
+            well = stands.serves and not stands.wrong and not (options.strict and stands.differs)
+            return DONE if well else AT_FAULT
         time.sleep(options.watch)
 
 
 def _text(spec: str, cluster: Plan, stands: Standing) -> str:
     colour = coloured(sys.stdout)
     word = "serves" if stands.serves else "does not serve"
+    if stands.serves and stands.wrong:
+        word = "serves, but not all is well"
     if colour:
-        word = f"{_GREEN if stands.serves else _RED}{word}{_PLAIN}"
+        word = f"{_RED if stands.wrong else _GREEN}{word}{_PLAIN}"
     lines = [f"{cluster.name} {word}: {stands.service}", ""]
     shown = [each for each in stands.nodes if len(stands.nodes) <= _MANY or each.differs or each.npus is None]
     rows = [("node", "role", "container", "for", "in Ray", "spec"), *(_row(each) for each in shown)]
@@ -122,14 +127,14 @@ def logs(options: argparse.Namespace, cluster: Plan) -> int:
         return USAGE
     wanted = [cluster.head.name] if options.service else options.nodes or names
     heard: queue.SimpleQueue[tuple[str, str | EngineFault | None]] = queue.SimpleQueue()
-    with Fleet(urls_of(cluster), limits_of(options)) as fleet:
+    with Fleet(urls_of(cluster), limits_of(options), looking) as fleet:
         for name in wanted:
             threading.Thread(target=_read, args=(fleet, cluster, name, options, heard), daemon=True).start()
         return _printed(heard, len(wanted), prefix=len(wanted) > 1)
 
 
 def _read(
-    fleet: Fleet,
+    fleet: Fleet[Looking],
     cluster: Plan,
     name: str,
     options: argparse.Namespace,
@@ -144,7 +149,7 @@ def _read(
     heard.put((name, None))
 
 
-def _lines(fleet: Fleet, cluster: Plan, name: str, options: argparse.Namespace) -> Iterator[str]:
+def _lines(fleet: Fleet[Looking], cluster: Plan, name: str, options: argparse.Namespace) -> Iterator[str]:
     engine = fleet.engine(name)
     there = engine.container(cluster.name)
     if there is None or there.label("name") != cluster.name:

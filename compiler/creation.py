@@ -46,8 +46,17 @@ def creation(definition: Definition, secrets: Mapping[str, str]) -> dict[str, An
                 for device in definition.devices
             ],
             "Mounts": [
-                {"Type": "bind", "Source": each.source, "Target": each.target, "ReadOnly": each.read_only}
+                {
+                    "Type": "bind",
+                    "Source": each.source,
+                    "Target": each.target,
+                    "ReadOnly": each.read_only,
+                    "BindOptions": {},
+                }
                 for each in definition.mounts
             ],
+            # Empty, as Compose has them: Docker tells an empty list from none.
+            "ExtraHosts": [],
+            "PortBindings": {},
         },
     }

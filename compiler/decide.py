@@ -5,22 +5,25 @@ Nothing is done here. `compiler plan` shows the decision, `compiler apply` carri
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from compiler import seen
+from compiler import guest, seen
 from compiler.container import definition
 from compiler.creation import HIDDEN, creation
 from compiler.plan import LABEL_PREFIX
+from compiler.sight import LOCK, next_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
 
     from compiler.inside import View
     from compiler.plan import NodePlan, Plan
     from compiler.seen import Image, Seen
     from compiler.sight import Member, Sight
 
-Verb = Literal["create", "replace", "leave", "remove"]
+Verb = Literal["create", "replace", "leave", "remove", "unknown"]
 ServiceVerb = Literal["start", "restart", "leave", "stop"]
 
 
@@ -31,7 +34,7 @@ class Reason(NamedTuple):
         what: What differs, as `env.HCCL_IF_IP`; or a sentence, with no `old` and no `new`.
         old: What is there, or None when it is not.
         new: What is planned, or None when it is not.
-        hidden: The values may be secrets.
+        hidden: The values may be secrets: `old` and `new` only tell whether there is one.
     """
 
     what: str
@@ -60,7 +63,7 @@ class NodeDecision(NamedTuple):
     @property
     def changes(self) -> bool:
         """True when something is to be done."""
-        return self.verb != "leave"
+        return self.verb not in ("leave", "unknown")
 
 
 class ServiceDecision(NamedTuple):
@@ -137,18 +140,25 @@ def decide(
         secrets: The values of the secrets that are at hand, by their name in the container.
         wishes: What was asked for.
     """
-    view = sights[plan.head.name].view
-    own = [_of_node(plan, node, sights[node.name], secrets, view) for node in plan.nodes]
-    own = _with_the_head(plan, own)
+    head = sights[plan.head.name]
+    own = [_of_node(plan, node, sights[node.name], head, secrets) for node in plan.nodes]
+    own = _with_the_head(plan, own, wishes)
     removed = [_of_gone(member, sights[member.name], plan) for member in gone]
     nodes = tuple(each for each in (*own, *removed) if each is not None)
-    narrowed = tuple(each if _wished(each, wishes) else each._replace(verb="leave") for each in nodes)
+    narrowed = tuple(
+        each if _wished(each, wishes) or not each.changes else each._replace(verb="leave") for each in nodes
+    )
     faults = [*_unreachable(plan, sights, wishes), *_clashes(plan, sights, narrowed), *_beyond(plan, nodes, narrowed)]
     return Decision(
         nodes=narrowed,
-        service=_service(plan, view, narrowed, wishes),
+        service=_service(plan, head.view, narrowed, wishes),
         faults=tuple(faults),
-        warnings=(*_unreached(gone, sights), *_mixed(nodes, narrowed), *_hidden(plan, nodes, secrets)),
+        warnings=(
+            *_unreached(gone, sights),
+            *_not_looked_at(plan, sights, wishes),
+            *_mixed(nodes, narrowed),
+            *_hidden(plan, nodes, secrets),
+        ),
         missing=tuple(
             node.name for node in plan.nodes if not sights[node.name].fault and sights[node.name].image is None
         ),
@@ -159,29 +169,35 @@ def decide(
 # ---- Nodes ----------------------------------------------------------------------------------------------------
 
 
-def _of_node(plan: Plan, node: NodePlan, sight: Sight, secrets: Mapping[str, str], view: View | None) -> NodeDecision:
+def _of_node(plan: Plan, node: NodePlan, sight: Sight, head: Sight, secrets: Mapping[str, str]) -> NodeDecision:
     there = sight.own(plan.name)
     if sight.fault:
-        return NodeDecision(node.name, "leave")
+        return NodeDecision(node.name, "unknown", (Reason(f"it cannot be looked at: {sight.fault}"),))
     if there is None:
         return NodeDecision(node.name, "create", (Reason("it has no container yet"),))
     changed = differences(plan, node, there, sight.image, secrets)
-    by_hand = bool(changed) and there.label("config-hash") == dict(node.labels)[f"{LABEL_PREFIX}config-hash"]
-    reasons = (*_state(there), *changed, *_unknown_to_ray(plan, node, sight, view))
+    reasons = (*_state(there), *changed, *_unknown_to_ray(plan, node, sight, head))
+    by_hand = _by_hand(node, there, changed)
     return NodeDecision(node.name, "replace" if reasons else "leave", tuple(reasons), by_hand, there)
+
+
+def _by_hand(node: NodePlan, there: Seen, changed: Sequence[Reason]) -> bool:
+    """It says that it was made of this very spec, and is another: but for what no spec says, images and secrets."""
+    if there.label("config-hash") != dict(node.labels)[f"{LABEL_PREFIX}config-hash"]:
+        return False
+    unsaid = {"image", *(f"env.{secret.name}" for secret in node.shape.secrets)}
+    return any(each.what not in unsaid for each in changed)
 
 
 def differences(
     plan: Plan, node: NodePlan, there: Seen, image: Image | None, secrets: Mapping[str, str]
 ) -> tuple[Reason, ...]:
     """What makes the container that is there another one than the planned one."""
-    wanted = seen.desired(creation(definition(plan.container, plan.timeouts, node), secrets), image)
-    return tuple(_differences(plan, node, there, image, wanted))
+    body = creation(definition(plan.container, plan.timeouts, node), secrets)
+    return (*_other_image(plan, there, image), *_other_traits(node, there, image, body))
 
 
-def _differences(
-    plan: Plan, node: NodePlan, there: Seen, image: Image | None, wanted: Mapping[str, str]
-) -> Iterator[Reason]:
+def _other_image(plan: Plan, there: Seen, image: Image | None) -> Iterator[Reason]:
     if image is None:
         if there.reference != plan.container.image:
             yield Reason("image", there.reference, plan.container.image)
@@ -190,57 +206,63 @@ def _differences(
         yield Reason(
             "image", _short(there.image) if same else there.reference, f"{plan.container.image} ({_short(image.id)})"
         )
-    known = {name for name, _ in node.shape.variables}
-    secret = {each.name for each in node.shape.secrets}
+
+
+def _other_traits(node: NodePlan, there: Seen, image: Image | None, body: Mapping[str, Any]) -> Iterator[Reason]:
+    its = image if image and image.id == there.image else None  # what another image brings says nothing of this one
+    wanted = seen.desired(body, its)
+    known = {name for name, _ in node.shape.variables} - {each.name for each in node.shape.secrets}
     for what in dict.fromkeys((*wanted, *there.traits)):
         old, new = there.traits.get(what), wanted.get(what)
-        if old == new or _not_ours(what, new, image) or _unjudged(what, new):
+        if old == new or _unjudged(old, new) or _not_ours(what, new, its, there, node):
             continue
-        name = what.removeprefix("env.")
-        hidden = what.startswith("env.") and (name in secret or name not in known)
-        yield Reason(what, old, new, hidden)
+        hidden = what.startswith("env.") and what.removeprefix("env.") not in known
+        yield Reason(what, _veiled(old), _veiled(new), hidden=True) if hidden else Reason(what, old, new)
+
+
+def _veiled(value: str | None) -> str | None:
+    return None if value is None else "(hidden)"
 
 
 def _short(image: str) -> str:
     return image.removeprefix("sha256:")[:12]
 
 
-def _not_ours(what: str, new: str | None, image: Image | None) -> bool:
-    """Labels that the spec does not have are Compose's or the image's; the hash is of the same facts as the rest.
+def _not_ours(what: str, new: str | None, image: Image | None, there: Seen, node: NodePlan) -> bool:
+    """True for what others give a container: its image, Compose, Docker Desktop.
 
     Without the image, what it brings along cannot be told from what was added.
     """
     if what.startswith("labels."):
-        return new is None or what == f"labels.{seen.HASH_LABEL}"
+        return what == f"labels.{seen.HASH_LABEL}" or (new is None and not _was_ours(what, image, there, node))
     return image is None and (new is None or what in ("entrypoint", "user"))
 
 
-def _unjudged(what: str, new: str | None) -> bool:
-    """A secret whose value is not at hand."""
-    return what.startswith("env.") and new == HIDDEN
+def _was_ours(label: str, image: Image | None, there: Seen, node: NodePlan) -> bool:
+    """A label that a spec had before: nobody else's, and in a container that was made of another spec."""
+    name = label.removeprefix("labels.")
+    made_of_this = there.label("config-hash") == dict(node.labels)[seen.HASH_LABEL]
+    others = name.startswith("com.docker.compose.") or image is None or name in (image.config.get("Labels") or ())
+    return not made_of_this and not others
+
+
+def _unjudged(old: str | None, new: str | None) -> bool:
+    """A secret whose value is not at hand, so that it cannot be compared with the one that is there."""
+    return old is not None and new == HIDDEN
 
 
 def _state(there: Seen) -> Iterator[Reason]:
     if there.state.status != "running":
-        yield Reason(
-            f"its container {there.state.text}" if there.state.running else f"its container has {_ended(there)}"
-        )
+        yield Reason(f"its container {there.state.clause}")
 
 
-def _ended(there: Seen) -> str:
-    return (
-        f"never been started ({there.state.error or there.state.status})"
-        if there.state.status == "created"
-        else there.state.text
-    )
-
-
-def _unknown_to_ray(plan: Plan, node: NodePlan, sight: Sight, view: View | None) -> Iterator[Reason]:
+def _unknown_to_ray(plan: Plan, node: NodePlan, sight: Sight, head: Sight) -> Iterator[Reason]:
     """The head's Ray answers and does not have it, or counts otherwise: the container runs for nothing."""
-    there = sight.own(plan.name)
+    there, view = sight.own(plan.name), head.view
     if view is None or there is None or there.state.status != "running":
         return
-    if sight.now - there.state.started < plan.timeouts.ray_start:  # it may be on its way still
+    # It may be on its way still. A worker waits for the head, so its time begins with the head's.
+    if min(_age(plan, sight), _age(plan, head)) < plan.timeouts.ray_start:
         return
     if view.fault:
         if node.is_head:
@@ -254,10 +276,16 @@ def _unknown_to_ray(plan: Plan, node: NodePlan, sight: Sight, view: View | None)
         yield Reason(f"Ray counts {counted} there, planned are {len(node.shape.npus)} NPU")
 
 
-def _with_the_head(plan: Plan, own: Sequence[NodeDecision]) -> list[NodeDecision]:
+def _age(plan: Plan, sight: Sight) -> float:
+    """How long its container runs, in seconds, by its engine's own clock."""
+    there = sight.own(plan.name)
+    return sight.now - there.state.started if there else 0.0
+
+
+def _with_the_head(plan: Plan, own: Sequence[NodeDecision], wishes: Wishes) -> list[NodeDecision]:
     """When Ray's head starts anew, every worker must: the head's Ray has forgotten them."""
     head = next(each for each in own if each.node == plan.head.name)
-    if not head.changes:
+    if not head.changes or not _wished(head, wishes):
         return list(own)
     reason = Reason("Ray starts anew on the head, so it must here")
     return [
@@ -283,9 +311,10 @@ def _wished(each: NodeDecision, wishes: Wishes) -> bool:
 def _service(plan: Plan, view: View | None, nodes: Sequence[NodeDecision], wishes: Wishes) -> ServiceDecision:
     running = view.service if view else None
     disturbed = tuple(Reason(f"{each.node} is {_PAST[each.verb]}") for each in nodes if each.changes)
-    if not wishes.serve:
+    unserved = "not asked for" if not wishes.serve else "not all nodes run" if not _whole(plan, nodes) else ""
+    if unserved:
         stop = running is not None and disturbed
-        return ServiceDecision("stop", disturbed) if stop else ServiceDecision("leave")
+        return ServiceDecision("stop", disturbed) if stop else ServiceDecision("leave", (Reason(unserved),))
     if running is None:
         return ServiceDecision("start", (Reason("nothing is served"),))
     reasons = [*disturbed, *_other_command(running.command, plan.serve.command)]
@@ -297,6 +326,16 @@ def _service(plan: Plan, view: View | None, nodes: Sequence[NodeDecision], wishe
 
 
 _PAST = {"create": "new", "replace": "replaced", "remove": "removed"}
+
+
+def _whole(plan: Plan, nodes: Sequence[NodeDecision]) -> bool:
+    """True when every node of the plan runs once this is done; the service needs them all."""
+    planned = {node.name for node in plan.nodes}
+    return all(
+        each.changes or (each.there is not None and each.there.state.status == "running")
+        for each in nodes
+        if each.node in planned
+    )
 
 
 def _other_command(old: Sequence[str], new: Sequence[str]) -> Iterator[Reason]:
@@ -321,7 +360,7 @@ def _flags(words: Sequence[str]) -> dict[str, str]:
             found.setdefault(flag, []).extend([value] if sign else [])
         else:
             found.setdefault(flag, []).append(word)
-    return {name: " ".join(values) or "(set)" for name, values in found.items()}
+    return {name: shlex.join(values) if values else "(set)" for name, values in found.items()}
 
 
 # ---- What stands in the way -----------------------------------------------------------------------------------
@@ -332,6 +371,13 @@ def _unreachable(plan: Plan, sights: Mapping[str, Sight], wishes: Wishes) -> Ite
         sight = sights[node.name]
         if sight.fault and (not wishes.only or node.name in wishes.only or node.is_head):
             yield Fault(node.name, sight.fault, sight.to_do)
+
+
+def _not_looked_at(plan: Plan, sights: Mapping[str, Sight], wishes: Wishes) -> Iterator[Fault]:
+    for node in plan.nodes:
+        sight = sights[node.name]
+        if sight.fault and wishes.only and node.name not in wishes.only and not node.is_head:
+            yield Fault(node.name, f"left as it is, and not looked at: {sight.fault}", sight.to_do)
 
 
 def _unreached(gone: Sequence[Member], sights: Mapping[str, Sight]) -> Iterator[Fault]:
@@ -351,7 +397,7 @@ def _clashes(plan: Plan, sights: Mapping[str, Sight], nodes: Sequence[NodeDecisi
         node = next(one for one in plan.nodes if one.name == each.node)
         wanted = set(node.shape.npu_devices)
         for other in sights[node.name].containers:
-            if other.label("name") == plan.name:
+            if _this_clusters(plan, other):
                 continue
             whose = f"of the cluster {other.label('name')}" if other.label("name") else f"made from {other.reference}"
             if other.name == plan.container.name:
@@ -366,10 +412,18 @@ def _clashes(plan: Plan, sights: Mapping[str, Sight], nodes: Sequence[NodeDecisi
                 yield Fault(node.name, text, "stop that container, or leave its NPUs out with npus in the spec")
 
 
+def _this_clusters(plan: Plan, other: Seen) -> bool:
+    """It is replaced, removed, or gone by itself soon. One that somebody gave another name is none of these."""
+    if other.label("name") != plan.name:
+        return False
+    return other.name in (plan.container.name, next_name(plan.name)) or other.label("role") in (guest.ROLE, LOCK)
+
+
 def _beyond(plan: Plan, nodes: Sequence[NodeDecision], narrowed: Sequence[NodeDecision]) -> Iterator[Fault]:
     """A head that starts anew takes all workers with it: not with only some of the nodes named."""
     head = next(each for each in narrowed if each.node == plan.head.name)
-    left = [before.node for before, after in zip(nodes, narrowed, strict=True) if before.changes and not after.changes]
+    both = zip(nodes, narrowed, strict=True)
+    left = [before.node for before, after in both if before.verb == "replace" and not after.changes]
     if head.changes and left:
         names = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")  # noqa: PLR2004
         yield Fault(

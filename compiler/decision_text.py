@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING
 
 from compiler.clean import one_line
@@ -15,11 +15,21 @@ if TYPE_CHECKING:
     from compiler.plan import Plan
 
 FORMAT_VERSION = 1
-_SIGN = {"create": "+", "start": "+", "replace": "~", "restart": "~", "remove": "-", "stop": "-", "leave": "="}
-_COLOUR = {"+": "\x1b[32m", "~": "\x1b[33m", "-": "\x1b[31m", "=": "\x1b[2m", "!": "\x1b[1;31m"}
+_SIGN = {
+    "create": "+",
+    "start": "+",
+    "replace": "~",
+    "restart": "~",
+    "remove": "-",
+    "stop": "-",
+    "leave": "=",
+    "unknown": "?",
+}
+_COLOUR = {"+": "\x1b[32m", "~": "\x1b[33m", "-": "\x1b[31m", "=": "\x1b[2m", "!": "\x1b[1;31m", "?": "\x1b[1;31m"}
 _PLAIN = "\x1b[0m"
 _SHOWN = 12  # reasons or nodes that are spelled out
 _VALUE = 80  # characters of a value that are shown
+_BEFORE = 20  # of them, before the place where two long values begin to differ
 
 
 def as_text(plan: Plan, decision: Decision, *, colour: bool) -> str:
@@ -30,9 +40,12 @@ def as_text(plan: Plan, decision: Decision, *, colour: bool) -> str:
         lines += _group(group)
     lines += _entry("service", decision.service.verb, decision.service.reasons)
     for node, found in decision.leftover.items():
-        lines.append(f"  - {node}  remove {', '.join(each.name for each in found)}, left by an apply that was cut off")
+        names = _names([each.name for each in found])
+        lines.append(f"  - {_line(node)}  remove {names}, left by an apply that was cut off")
     for node in decision.missing:
-        lines.append(f"  ! {node}  {plan.container.image} is not there yet: apply pulls it")
+        # Where nothing is made none is needed; but on the head, where the lock is made of it.
+        if decision.changes and (node == plan.head.name or decision.of(node).changes):
+            lines.append(f"  ! {node}  {plan.container.image} is not there yet: apply pulls it")
     lines += ["", *_consequences(plan, decision)]
     lines += _faults("in the way", decision.faults)
     lines += _faults("warning", decision.warnings)
@@ -41,17 +54,16 @@ def as_text(plan: Plan, decision: Decision, *, colour: bool) -> str:
 
 def _group(group: Sequence[NodeDecision]) -> Iterator[str]:
     first = group[0]
-    names = ", ".join(each.node for each in group[:_SHOWN])
+    names = _names([each.node for each in group])
     if len(group) > _SHOWN:
-        names = f"{group[0].node} to {group[-1].node} ({len(group)} nodes)"
+        names = _line(f"{group[0].node} to {group[-1].node} ({len(group)} nodes)")
     note = "changed by hand since it was made" if first.by_hand else ""
     yield from _entry(names, first.verb, first.reasons, note)
 
 
 def _entry(name: str, verb: str, reasons: Sequence[Reason], note: str = "") -> Iterator[str]:
-    yield f"  {_SIGN[verb]} {name}  {verb if verb != 'leave' else 'as planned'}" + (f": {note}" if note else "")
-    if verb == "leave":
-        return
+    word = verb if verb != "leave" else "left as it is" if reasons else "as planned"
+    yield f"  {_SIGN[verb]} {name}  {word}" + (f": {note}" if note else "")
     for text in _told(reasons)[:_SHOWN]:
         yield f"      {text}"
     if len(reasons) > _SHOWN:
@@ -64,20 +76,41 @@ def _told(reasons: Sequence[Reason]) -> tuple[str, ...]:
 
 def reason_text(reason: Reason) -> str:
     """What differs, with what is there and what is planned."""
-    if reason.old is None and reason.new is None:
-        return one_line(reason.what)
-    if "\n" in f"{reason.old}{reason.new}":
-        return f"{reason.what}: another text"
+    what, old, new = _line(reason.what), reason.old, reason.new
+    if old is None and new is None:
+        return what
     if reason.hidden:
-        how = "new" if reason.old is None else "gone" if reason.new is None else "changed"
-        return f"{reason.what}: {how} (hidden)"
-    return f"{reason.what}: {_shown(reason.old)} -> {_shown(reason.new)}"
+        how = "new" if old is None else "gone" if new is None else "changed"
+        return f"{what}: {how} (hidden)"
+    if "\n" in f"{old}{new}":
+        return f"{what}: another text"
+    begin = _differ_at(old, new) if old is not None and new is not None else 0
+    return f"{what}: {_shown(old, begin)} -> {_shown(new, begin)}"
 
 
-def _shown(value: str | None) -> str:
+def _differ_at(old: str, new: str) -> int:
+    """Where to begin to show two values, so that it is seen what differs."""
+    alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))
+    return max(0, alike - _BEFORE) if max(len(old), len(new)) > _VALUE else 0
+
+
+def _shown(value: str | None, begin: int) -> str:
+    """A value, or its part from `begin` on; in quotes when it holds what would not be seen."""
     if value is None:
         return "(none)"
-    return one_line(value, _VALUE) or '""'
+    part = value[begin : begin + _VALUE]
+    shown = part if part.isprintable() and part == part.strip() and part else json.dumps(part)
+    return ("..." if begin else "") + shown + ("..." if len(value) > begin + _VALUE else "")
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return _line(", ".join(names[:_SHOWN]) + more)
+
+
+def _line(text: str) -> str:
+    """As one line, whatever a daemon said; half of a surrogate pair, which JSON may hold, could not be written."""
+    return one_line(text, 2000).encode(errors="replace").decode()
 
 
 def _consequences(plan: Plan, decision: Decision) -> Iterator[str]:
@@ -89,9 +122,7 @@ def _consequences(plan: Plan, decision: Decision) -> Iterator[str]:
         changed = decision.to("create", "replace")
         replaced = decision.to("replace")
         if replaced:
-            where = (
-                "all nodes" if len(changed) == len(plan.nodes) else ", ".join(each.node for each in changed[:_SHOWN])
-            )
+            where = "all nodes" if len(changed) == len(plan.nodes) else _names([each.node for each in changed])
             yield f"Ray restarts on {where}."
         running = decision.service.verb in ("restart", "stop")
         if running:
@@ -104,8 +135,8 @@ def _consequences(plan: Plan, decision: Decision) -> Iterator[str]:
 def _faults(label: str, faults: Sequence[Fault]) -> Iterator[str]:
     for fault in faults:
         where = f"{fault.node}: " if fault.node else ""
-        yield f"  ! {label}: {where}{one_line(fault.text)}"
-        yield f"      = hint: {one_line(fault.to_do)}"
+        yield f"  ! {label}: {_line(f'{where}{fault.text}')}"
+        yield f"      = hint: {_line(fault.to_do)}"
 
 
 def _coloured(line: str, *, colour: bool) -> str:

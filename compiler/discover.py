@@ -14,7 +14,7 @@ from compiler.guest import ended_by, guest, run_script, unread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from compiler.engine import Outcome
+    from compiler.engine_look import Outcome
     from compiler.plan import NodePlan, Plan
 
 

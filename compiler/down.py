@@ -76,7 +76,7 @@ def _ours(plan: Plan, sight: Sight) -> tuple[Seen, ...]:
     return tuple(each for each in sight.containers if each.label("name") == plan.name and each.label("role") != LOCK)
 
 
-def down(fleet: Fleet, plan: Plan, task: Task, scripts: Mapping[str, bytes]) -> Iterator[Event]:
+def down(fleet: Fleet[Engine], plan: Plan, task: Task, scripts: Mapping[str, bytes]) -> Iterator[Event]:
     """Ends the service, removes the containers, waits until the NPUs are free, and says what it removed.
 
     Args:

@@ -13,7 +13,8 @@ from compiler.engine_fault import EngineFault
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from compiler.engine import Engine, Outcome
+    from compiler.engine import Engine
+    from compiler.engine_look import Outcome
     from compiler.plan import Mount
 
 SCRIPT = "/compiler-verify.sh"

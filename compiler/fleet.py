@@ -9,18 +9,19 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
 
 from compiler.crew import Done, Step, work
-from compiler.engine import connected
 from compiler.engine_fault import EngineFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
-    from compiler.engine import Engine
+    from compiler.engine_look import Looking
 
 Result = TypeVar("Result")
+Hand = TypeVar("Hand", bound="Looking")
 CLOSE_SECONDS = 5
 
 
@@ -42,26 +43,32 @@ class Limits(NamedTuple):
     answer_seconds: float = 20
 
 
-class _Link(NamedTuple):
+class _Link(NamedTuple, Generic[Hand]):
     """An open connection, and what closes it."""
 
-    engine: Engine
+    engine: Hand
     stack: ExitStack
 
 
-class Fleet:
-    """The engines of a cluster's nodes, by the nodes' names.
+class Fleet(Generic[Hand]):
+    """The engines of a cluster's nodes, by the nodes' names: for looking at them, or for changing what is there.
 
     Attributes:
         limits: How to reach them.
         stopping: Set when no more steps shall begin.
     """
 
-    def __init__(self, urls: dict[str, str], limits: Limits) -> None:
+    def __init__(
+        self,
+        urls: dict[str, str],
+        limits: Limits,
+        open_: Callable[[str, float], AbstractContextManager[Hand]],
+    ) -> None:
+        self._open = open_
         self.urls = urls
         self.limits = limits
         self.stopping = threading.Event()
-        self._links: dict[str, _Link] = {}
+        self._links: dict[str, _Link[Hand]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +95,7 @@ class Fleet:
         if self.stopping.is_set():
             raise Stopped
 
-    def engine(self, node: str) -> Engine:
+    def engine(self, node: str) -> Hand:
         """The node's engine.
 
         Raises:
@@ -96,7 +103,7 @@ class Fleet:
         """
         if node not in self._links:
             stack = ExitStack()
-            engine = stack.enter_context(connected(self.urls[node], self.limits.answer_seconds))
+            engine = stack.enter_context(self._open(self.urls[node], self.limits.answer_seconds))
             self._links[node] = _Link(engine, stack)
         return self._links[node].engine
 
@@ -107,7 +114,7 @@ class Fleet:
     def each(
         self,
         nodes: Sequence[str],
-        do: Callable[[str, Engine, Callable[[str], None]], Result],
+        do: Callable[[str, Hand, Callable[[str], None]], Result],
         seconds: float | None = None,
     ) -> Iterator[Step | Done[Result]]:
         """Does `do(node, engine, tell)` for each node, so many at a time, and says what happens as it happens."""

@@ -33,7 +33,7 @@ _NEXT = "\x1e"
 
 
 def failed(
-    fleet: Fleet, plan: Plan, containers: Mapping[str, str], step: str, faults: Sequence[Fault]
+    fleet: Fleet[Engine], plan: Plan, containers: Mapping[str, str], step: str, faults: Sequence[Fault]
 ) -> Iterator[Event]:
     """Reads the logs of these containers, and fails with what they say.
 
@@ -51,7 +51,9 @@ def last_of(logs: Sequence[Log], nodes: set[str]) -> tuple[str, ...]:
     return tuple(f"{log.node} {log.name}: {line}" for log in texts for line in log.text.rstrip().splitlines()[-5:])
 
 
-def gathered(fleet: Fleet, plan: Plan, containers: Mapping[str, str]) -> Generator[Event, None, tuple[Log, ...]]:
+def gathered(
+    fleet: Fleet[Engine], plan: Plan, containers: Mapping[str, str]
+) -> Generator[Event, None, tuple[Log, ...]]:
     """The logs of these containers, by node; a node that does not answer has none."""
     head = plan.head.name
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from compiler.crew import Done
-    from compiler.engine import Outcome
+    from compiler.engine_look import Outcome
     from compiler.plan import NodePlan, Plan
 
 HOST = "/host"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from compiler.clean import one_line
 from compiler.engine_fault import EngineFault
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from compiler.engine import Engine
+    from compiler.engine_look import Looking, Outcome
     from compiler.plan import Plan
 
+Told = TypeVar("Told")
 SERVE = "/tmp/serve.sh"  # noqa: S108 - in the container; where serve.sh itself puts it, too
 SERVE_LOG = "/var/log/ascend-cluster/serve.log"
 _SETTINGS = "/tmp/ascend-cluster.json"  # noqa: S108 - in the container
@@ -121,16 +124,20 @@ class Ready(NamedTuple):
     answer: Completion | None
 
 
-def see(engine: Engine, container: str, plan: Plan, heard: Callable[[str], None]) -> View:
+def see(engine: Looking, container: str, plan: Plan, heard: Callable[[str], None]) -> View:
     """What is served and whether it answers, and which nodes Ray has; changes nothing.
 
     Raises:
         EngineFault: The engine did not do it, or the program said something else.
     """
     settings = _common(plan) | {"answer_seconds": ANSWER_SECONDS}
-    told = _run(engine, container, ("see", json.dumps(settings)), heard, 2 * ANSWER_SECONDS + 60)
-    found, answer = told["service"], told["answer"]
-    service = found and Running(int(found["pid"]), tuple(map(str, found["command"])), _completion(answer))
+    ended = _run(engine, container, ("see", json.dumps(settings)), heard, 2 * ANSWER_SECONDS + 60)
+    return _read(container, ended, _view)
+
+
+def _view(told: Mapping[str, Any]) -> View:
+    found = told["service"]
+    service = found and Running(int(found["pid"]), tuple(map(str, found["command"])), _completion(told["answer"]))
     return View(service or None, ray_nodes(told), str(told["fault"]))
 
 
@@ -167,7 +174,11 @@ def join(engine: Engine, container: str, plan: Plan, mark: str, heard: Callable[
         if isinstance(told, dict):
             heard(told)
 
-    told = _run(engine, container, words, line, limit + worker_seconds + group_seconds + 60)
+    ended = _run(engine, container, words, line, limit + worker_seconds + group_seconds + 60)
+    return _read(container, ended, _joined)
+
+
+def _joined(told: Mapping[str, Any]) -> Joined:
     inside = {str(address): _worker(each) for address, each in told["inside"].items()}
     return Joined(ray_nodes(told), str(told["fault"]), inside, str(told["group"]))
 
@@ -192,7 +203,14 @@ def ready(engine: Engine, container: str, plan: Plan, heard: Callable[[str], Non
         "log": SERVE_LOG,
     }
     limit = plan.timeouts.serve_ready + FIRST_ANSWER_SECONDS + 60
-    told = _run(engine, container, ("ready", json.dumps(settings)), lambda line: heard(line.removeprefix("| ")), limit)
+
+    def line(text: str) -> None:
+        heard(text.removeprefix("| "))
+
+    return _read(container, _run(engine, container, ("ready", json.dumps(settings)), line, limit), _ready)
+
+
+def _ready(told: Mapping[str, Any]) -> Ready:
     return Ready(bool(told["ready"]), bool(told["ended"]), _completion(told["answer"]))
 
 
@@ -203,7 +221,11 @@ def stop(engine: Engine, container: str, plan: Plan, heard: Callable[[str], None
         EngineFault: The engine did not do it, or the program said something else.
     """
     seconds = plan.timeouts.stop
-    told = _run(engine, container, ("stop", json.dumps({"seconds": seconds})), heard, seconds + 60)
+    words = ("stop", json.dumps({"seconds": seconds}))
+    return _read(container, _run(engine, container, words, heard, seconds + 60), _was)
+
+
+def _was(told: Mapping[str, Any]) -> int | None:
     return None if told["was"] is None else int(told["was"])
 
 
@@ -231,18 +253,16 @@ def _given(engine: Engine, container: str, settings: str) -> str:
     return f"@{_SETTINGS}"
 
 
-def _run(
-    engine: Engine, container: str, words: Sequence[str], heard: Callable[[str], None], seconds: int
-) -> dict[str, Any]:
+def _run(engine: Looking, container: str, words: Sequence[str], heard: Callable[[str], None], seconds: int) -> Outcome:
     program = packaged("templates", "container/inside.py").decode()
     command = ("timeout", "--kill-after=5", str(seconds), "python3", "-c", program, *words)
-    ended = engine.run(container, command, heard)
-    try:
-        told = json.loads(ended.out)
-        if isinstance(told, dict):
-            return told
-    except ValueError:
-        pass
+    return engine.run(container, command, heard)
+
+
+def _read(container: str, ended: Outcome, read: Callable[[Mapping[str, Any]], Told]) -> Told:
+    """What it told, as `read` makes a value of it; what cannot be read was not said by our program."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        return read(json.loads(ended.out))
     said = one_line((ended.err.strip() or ended.out).rpartition("\n")[2]) or f"it ended with status {ended.status}"
     raise EngineFault("look from inside", said, f"see what runs there: docker logs {container}")
 

@@ -46,7 +46,7 @@ def from_inside(plan: Plan, joined: Joined) -> Iterator[Fault]:
             yield Fault(node.name, f"from inside a Ray worker: {said}", f"compiler logs SPEC {node.name}")
             continue
         yield from _environment(node, worker.environment)
-        if not worker.mark:
+        if not worker.mark and head and not head.fault:  # else it may never have been written
             text = f"{plan.cache} is not the storage that the head has: the head's mark is not there"
             yield Fault(
                 node.name, text, "mount the same storage on every node; check by compiler verify, cache[shared]"

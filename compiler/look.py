@@ -13,7 +13,7 @@ from compiler.plan import LABEL_PREFIX
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from compiler.engine import Outcome
+    from compiler.engine_look import Outcome
     from compiler.plan import NodePlan, Plan
     from compiler.seen import Image, Seen
 

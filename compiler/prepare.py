@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PULL_SECONDS = 7200  # for 20 GB over a slow line
 
 
-def verified(fleet: Fleet, plan: Plan, scripts: Mapping[str, bytes], options: Options) -> Iterator[Event]:
+def verified(fleet: Fleet[Engine], plan: Plan, scripts: Mapping[str, bytes], options: Options) -> Iterator[Event]:
     """verify.sh on each node of `scripts`, judged across the nodes.
 
     Raises:
@@ -60,7 +60,7 @@ def _failures(found: Board) -> Iterator[Failure]:
             yield Failure(", ".join(verdict.nodes), "verify", f"{check.id}: {check.seen}{expected}", check.next)
 
 
-def pulled(fleet: Fleet, plan: Plan, names: Sequence[str]) -> Iterator[Event]:
+def pulled(fleet: Fleet[Engine], plan: Plan, names: Sequence[str]) -> Iterator[Event]:
     """The image, on the nodes that lack it.
 
     Raises:
@@ -82,7 +82,7 @@ def pulled(fleet: Fleet, plan: Plan, names: Sequence[str]) -> Iterator[Event]:
         yield step.ended
 
 
-def images_are_one(fleet: Fleet, plan: Plan, names: Sequence[str]) -> Iterator[Event]:
+def images_are_one(fleet: Fleet[Engine], plan: Plan, names: Sequence[str]) -> Iterator[Event]:
     """The image has the same content on all of these nodes.
 
     An id is made of the content, but differently by Docker's two stores of images; where both pulled it, the digests

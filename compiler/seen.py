@@ -7,11 +7,13 @@ https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operat
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from compiler.clean import one_line
 from compiler.plan import LABEL_PREFIX
 
 if TYPE_CHECKING:
@@ -47,10 +49,17 @@ class State(NamedTuple):
     @property
     def text(self) -> str:
         """As people read it: `running`, or `exited with status 137, for want of memory`."""
-        if self.status not in ("exited", "dead"):
+        if self.status != "exited":
             return self.status
         why = ", for want of memory" if self.oom_killed else f": {self.error}" if self.error else ""
         return f"{self.status} with status {self.exit_code}{why}"
+
+    @property
+    def clause(self) -> str:
+        """What is said of a container: it `has exited with status 137`, it `is paused`, it `was never started`."""
+        if self.status == "created":
+            return "was never started" + (f": {self.error}" if self.error else "")
+        return f"has {self.text}" if self.status == "exited" else f"is {self.text}"
 
 
 class Seen(NamedTuple):
@@ -79,6 +88,10 @@ class Seen(NamedTuple):
     devices: tuple[str, ...]
     privileged: bool
     traits: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        """Without its traits: among them are the values of secrets, and a traceback may show this."""
+        return f"Seen(name={self.name!r}, id={self.id!r}, state={self.state.text!r})"
 
     @property
     def running(self) -> bool:
@@ -123,18 +136,30 @@ def container(found: Mapping[str, Any]) -> Seen:
 
 
 def _state(found: Mapping[str, Any]) -> State:
-    status = str(found.get("Status") or ("running" if found["Running"] else "exited"))
+    status = _line(str(found.get("Status") or ("running" if found["Running"] else "exited")))
     started = str(found.get("StartedAt") or _NEVER)
     return State(
         status=status,
-        exit_code=int(found.get("ExitCode") or 0),
+        exit_code=_whole(found.get("ExitCode") or 0),
         oom_killed=bool(found.get("OOMKilled")),
-        error=str(found.get("Error") or ""),
+        error=_line(str(found.get("Error") or "")),
         started=0.0 if started.startswith(_NEVER) else moment(started),
     )
 
 
 _NEVER = "0001-"
+
+
+def _line(text: str) -> str:
+    """As one line; half of a surrogate pair, which JSON may hold, could not be written anywhere."""
+    return one_line(text).encode(errors="replace").decode()
+
+
+def _whole(number: Any) -> int:
+    """The number, which must be a whole one; JSON also holds 1e999."""
+    if not isinstance(number, int):
+        raise TypeError(f"{number!r} is no whole number")
+    return number
 
 
 def moment(stamp: str) -> float:
@@ -194,12 +219,17 @@ def _command(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _mounts(host: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for each in host.get("Mounts") or ():
-        mode = "read-only" if each.get("ReadOnly") else "writable"
-        yield f"mounts.{each['Target']}", f"{each.get('Source', '')} ({mode})"
+        yield _mount(str(each["Target"]), str(each.get("Source") or ""), read_only=bool(each.get("ReadOnly")))
     for bind in host.get("Binds") or ():  # the short form, as `docker run -v` writes it
         source, _, rest = str(bind).partition(":")
         target, _, options = rest.partition(":")
-        yield f"mounts.{target}", f"{source} ({'read-only' if 'ro' in options.split(',') else 'writable'})"
+        yield _mount(target, source, read_only="ro" in options.split(","))
+
+
+def _mount(target: str, source: str, *, read_only: bool) -> tuple[str, str]:
+    """Paths are normalized, as Compose does to a target that ends in a slash."""
+    paths = [posixpath.normpath(path) if path else "" for path in (target, source)]
+    return f"mounts.{paths[0]}", f"{paths[1]} ({'read-only' if read_only else 'writable'})"
 
 
 def desired(body: Mapping[str, Any], made_of: Image | None) -> dict[str, str]:

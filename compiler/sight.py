@@ -14,8 +14,8 @@ from compiler.plan import LABEL_PREFIX
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from compiler.engine import Engine
-    from compiler.fleet import Fleet
+    from compiler.engine_look import Looking
+    from compiler.fleet import Fleet, Hand
     from compiler.inside import View
     from compiler.plan import Plan
     from compiler.seen import Image, Seen
@@ -89,11 +89,11 @@ def notes_labels(cluster: str, members: Sequence[Member]) -> dict[str, str]:
     }
 
 
-def look(fleet: Fleet, plan: Plan, names: Sequence[str]) -> Iterator[Step | Sight]:
+def look(fleet: Fleet[Hand], plan: Plan, names: Sequence[str]) -> Iterator[Step | Sight]:
     """Looks at these nodes of the fleet; every one ends with a Sight, also one that cannot be reached."""
     head = plan.head.name
 
-    def one(node: str, engine: Engine, tell: Callable[[str], None]) -> Sight:
+    def one(node: str, engine: Hand, tell: Callable[[str], None]) -> Sight:
         tell("look at the engine")
         version, now = engine.facts()
         sight = Sight(
@@ -115,7 +115,7 @@ def look(fleet: Fleet, plan: Plan, names: Sequence[str]) -> Iterator[Step | Sigh
         yield _ended(news, fleet.limits.seconds) if isinstance(news, Done) else news
 
 
-def _view(engine: Engine, own: Seen, plan: Plan, tell: Callable[[str], None]) -> View:
+def _view(engine: Looking, own: Seen, plan: Plan, tell: Callable[[str], None]) -> View:
     try:
         return inside.see(engine, own.id, plan, lambda _: tell("look from inside"))
     except EngineFault as fault:
@@ -139,6 +139,6 @@ def _members(notes: Mapping[str, Mapping[str, str]]) -> tuple[Member, ...]:
             continue
         try:
             found += [Member(*map(str, each)) for each in json.loads(labels[f"{LABEL_PREFIX}{MEMBERS}"])]
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             continue
     return tuple(found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from compiler import seen
 from compiler.decide import Fault, Reason
 from compiler.decision_text import reason_text
 from compiler.joined import structure
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from compiler.inside import Running
     from compiler.plan import Plan
     from compiler.sight import Sight
+
+
+_NAMED = 5  # nodes
 
 
 class NodeStanding(NamedTuple):
@@ -47,7 +51,7 @@ class Standing(NamedTuple):
     """How a cluster stands.
 
     Attributes:
-        serves: It really does.
+        serves: It really does: a completion came, and Ray has all planned nodes.
         service: What is to be said of the service.
         seconds: How long the completion took; None without one.
         nodes: Each node.
@@ -69,14 +73,15 @@ def standing(plan: Plan, sights: Mapping[str, Sight], decision: Decision) -> Sta
     running = view.service if view else None
     wrong = tuple(_wrong(plan, sights, decision))
     answered = running is not None and running.answer is not None and not running.answer.fault
-    serves = answered and not wrong
+    serves = answered and view is not None and not view.fault and not any(structure(plan, view.nodes))
     return Standing(
         serves=serves,
         service=_service(plan, running),
         seconds=running.answer.seconds if running and running.answer and answered else None,
         nodes=tuple(_node(plan, sights, each.node, each.reasons) for each in decision.nodes),
         wrong=wrong,
-        differs=decision.changes or bool(decision.faults) or bool(decision.warnings),
+        # A warning of no node says what cannot be told from here: a secret that is not set.
+        differs=decision.changes or bool(decision.faults) or any(each.node for each in decision.warnings),
     )
 
 
@@ -88,7 +93,7 @@ def _node(plan: Plan, sights: Mapping[str, Sight], name: str, differs: tuple[Rea
     return NodeStanding(
         node=name,
         role=planned.shape.role if planned else "gone",
-        container="" if there is None else there.state.text,
+        container="?" if sight.fault else "" if there is None else there.state.text,
         since=max(0.0, sight.now - there.state.started) if there and there.running else 0.0,
         npus=counted.get(planned.address) if planned else None,
         differs=differs,
@@ -107,7 +112,7 @@ def _wrong(plan: Plan, sights: Mapping[str, Sight], decision: Decision) -> Itera
             yield Fault(node.name, "it has no container of this cluster", "compiler apply SPEC")
         elif there.state.status != "running":
             yield Fault(
-                node.name, f"its container {there.state.text}", f"compiler logs SPEC {node.name}; compiler apply SPEC"
+                node.name, f"its container {there.state.clause}", f"compiler logs SPEC {node.name}; compiler apply SPEC"
             )
     view = sights[plan.head.name].view
     if view is None:
@@ -129,21 +134,19 @@ def _wrong(plan: Plan, sights: Mapping[str, Sight], decision: Decision) -> Itera
             f"no completion: {running.answer.fault}",
             "compiler logs SPEC --service; compiler apply SPEC",
         )
-    yield from _mixed(plan, sights, decision)
+    yield from _mixed(decision, plan)
 
 
-def _mixed(plan: Plan, sights: Mapping[str, Sight], decision: Decision) -> Iterator[Fault]:
-    """Some nodes are as this spec says and others are not: two bundles under one Ray."""
-    del sights
-    own = [each for each in decision.nodes if each.node in {node.name for node in plan.nodes} and each.there]
-    other = [
-        each.node for each in own if any(reason.old is not None or reason.new is not None for reason in each.reasons)
-    ]
-    if other and len(other) < len(own):
-        names = ", ".join(other[:5]) + (f" and {len(other) - 5} more" if len(other) > 5 else "")  # noqa: PLR2004
-        yield Fault(
-            "", f"mixed bundles: {names} run with other settings than the rest", "compiler plan SPEC shows which"
-        )
+def _mixed(decision: Decision, plan: Plan) -> Iterator[Fault]:
+    """Some nodes run what this spec says and others what another said: two bundles under one Ray."""
+    planned = {node.name: dict(node.labels)[seen.HASH_LABEL] for node in plan.nodes}
+    own = ((each.node, each.there) for each in decision.nodes if each.node in planned)
+    there = {name: found.label("config-hash") for name, found in own if found}
+    other = [name for name, found in there.items() if found != planned[name]]
+    if other and len(other) < len(there):
+        names = ", ".join(other[:_NAMED]) + (f" and {len(other) - _NAMED} more" if len(other) > _NAMED else "")
+        text = f"mixed bundles: what runs on {names} was made from another spec than the rest"
+        yield Fault("", text, "compiler plan SPEC shows what differs; compiler apply SPEC")
 
 
 def _service(plan: Plan, running: Running | None) -> str:

@@ -35,14 +35,14 @@ class Timed(NamedTuple):
 
 
 @contextmanager
-def timed(fleet: Fleet, name: str, text: str, of: int = 0) -> Iterator[Timed]:
+def timed(fleet: Fleet[Engine], name: str, text: str, of: int = 0) -> Iterator[Timed]:
     """A step; not begun when no more shall begin."""
     fleet.go_on()
     yield Timed(name, Began(name, text, of), time.monotonic())
 
 
 def on_all(  # noqa: PLR0913 - what, where and how, in the order of a sentence
-    fleet: Fleet,
+    fleet: Fleet[Engine],
     step: str,
     names: Sequence[str],
     do: Callable[[str, Engine, Callable[[str], None]], Result],

@@ -29,7 +29,7 @@ _GUEST_SECONDS = 2 * FREE_SECONDS
 _AGAIN_SECONDS = 1
 
 
-def service_ended(fleet: Fleet, plan: Plan, container: str) -> Iterator[Event]:
+def service_ended(fleet: Fleet[Engine], plan: Plan, container: str) -> Iterator[Event]:
     """Ends the service in the head's container, if there is one.
 
     Raises:
@@ -47,8 +47,10 @@ def service_ended(fleet: Fleet, plan: Plan, container: str) -> Iterator[Event]:
         yield step.ended
 
 
-def removed(fleet: Fleet, plan: Plan, old: Mapping[str, Sequence[Seen]]) -> Iterator[Event]:
-    """Ends and removes these containers, by node: on the workers first, then on the head.
+def removed(
+    fleet: Fleet[Engine], plan: Plan, old: Mapping[str, Sequence[Seen]], done: Callable[[str], None] = lambda _: None
+) -> Iterator[Event]:
+    """Ends and removes these containers, by node: on the workers first, then on the head; `done` gets each such node.
 
     Raises:
         Failed: Some could not be; all others are.
@@ -58,6 +60,7 @@ def removed(fleet: Fleet, plan: Plan, old: Mapping[str, Sequence[Seen]]) -> Iter
         for each in old[name]:
             tell(f"stop {each.name}" if each.running else f"remove {each.name}")
             act.remove(engine, each.id, plan.timeouts.stop)
+        done(name)
         return f"removed {', '.join(f'{each.name} ({each.id[:12]})' for each in old[name])}"
 
     seconds = fleet.limits.seconds + plan.timeouts.stop
@@ -72,7 +75,7 @@ def removed(fleet: Fleet, plan: Plan, old: Mapping[str, Sequence[Seen]]) -> Iter
         raise Failed(tuple(failures))
 
 
-def freed(fleet: Fleet, plan: Plan, scripts: Mapping[str, bytes]) -> Iterator[Event]:
+def freed(fleet: Fleet[Engine], plan: Plan, scripts: Mapping[str, bytes]) -> Iterator[Event]:
     """Waits, by each node's verify.sh, until nobody holds its NPUs.
 
     Memory that is still taken makes the next start fail with EJ0001:

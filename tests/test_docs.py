@@ -379,7 +379,7 @@ THEIR_OWN_ROOM = {
     "pydantic_core": {"schema", "load", "remainder"},
     "ruamel": {"source", "places", "compose"},
     "jinja2": {"render"},
-    "docker": {"engine", "engine_fault"},
+    "docker": {"engine", "engine_fault", "engine_look"},
     "requests": {"engine_fault"},
     "urllib3": {"engine_fault"},
     "ray": set(),

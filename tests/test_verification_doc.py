@@ -14,7 +14,7 @@ from verify_host import render_verify
 
 from compiler import judge, look
 from compiler.checks import known_names
-from compiler.engine import Outcome
+from compiler.engine_look import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

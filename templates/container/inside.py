@@ -9,6 +9,7 @@ SETTINGS is JSON, or @FILE with it. The result is one line of JSON on stdout; wh
 It runs with any Python from 3.9 on and needs nothing but Ray.
 """
 
+import http.client
 import json
 import logging
 import os
@@ -24,6 +25,8 @@ CONFIG = os.environ.get("VLLM_CONFIG_ROOT") or os.path.join(
 )
 LOCK = os.path.join(CONFIG, "serve.lock")  # serve.sh holds it open, and vllm after it
 MAX_REPLY = 1 << 20
+OK = 200
+ALIVE_SECONDS = 5  # whoever listens hears something so often
 
 
 def say(text):
@@ -74,13 +77,21 @@ def ask(port, model, seconds):
             told["text"] = json.loads(reply.read(MAX_REPLY))["choices"][0]["text"]
     except urllib.error.HTTPError as error:
         told["status"] = error.code
-        told["fault"] = f"HTTP {error.code}: {error.read(2000).decode(errors='replace')}"
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        told["fault"] = f"HTTP {error.code}: {rest_of(error)}"
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
         late = isinstance(error, TimeoutError) or "timed out" in str(error)
         told["status"] = -1 if late else told["status"]
         told["fault"] = f"no answer within {seconds} s" if late else f"{type(error).__name__}: {error}"
     told["seconds"] = time.monotonic() - began
     return told
+
+
+def rest_of(reply):
+    """What else was said of an error; its status is what counts."""
+    try:
+        return reply.read(2000).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        return f"{type(error).__name__}: {error}"
 
 
 # ---- Ray ----------------------------------------------------------------------------------------------------
@@ -141,7 +152,7 @@ def join(settings):
         }
         as_planned = right == set(settings["npus"]) and len(found) == len(right)
         news = json.dumps({"nodes": found, "fault": fault})
-        if news != told or time.monotonic() - heard > 5:  # whoever listens knows that we are alive
+        if news != told or time.monotonic() - heard > ALIVE_SECONDS:  # whoever listens knows that we are alive
             say(news)
             told, heard = news, time.monotonic()
         if as_planned:
@@ -225,16 +236,20 @@ def placed(ray, bundles, seconds):
 
 
 class Log:
-    """What was added to a file since one last looked."""
+    """What was added to a file since one last looked; one that took its place is another file."""
 
     def __init__(self, path):
         self.path = path
+        self.file = None
         self.read = 0
         self.rest = b""
 
     def lines(self):
         try:
             with open(self.path, "rb") as file:
+                its = os.fstat(file.fileno())
+                if (its.st_dev, its.st_ino) != self.file or its.st_size < self.read:
+                    self.file, self.read, self.rest = (its.st_dev, its.st_ino), 0, b""
                 file.seek(self.read)
                 new = file.read(1 << 20)
         except OSError:
@@ -242,7 +257,21 @@ class Log:
         self.read += len(new)
         *whole, self.rest = (self.rest + new).split(b"\n")
         for line in whole:
-            say("| " + line[:2000].decode(errors="replace"))
+            self.say(line)
+
+    def end(self):
+        """All that is left: a process that was killed may not have come to the end of its line."""
+        read = -1
+        while read != self.read:
+            read = self.read
+            self.lines()
+        if self.rest:
+            self.say(self.rest)
+            self.rest = b""
+
+    @staticmethod
+    def say(line):
+        say("| " + line[:2000].decode(errors="replace"))
 
 
 def ready(settings):
@@ -251,17 +280,18 @@ def ready(settings):
     log, failed = Log(settings["log"]), 0
     answer = None
     while True:
-        log.lines()
         found = service()
         passed = time.monotonic() - began
-        if found is None and passed > settings["start_seconds"]:
+        if found or passed > settings["start_seconds"]:  # before, the log may still be the last one's
             log.lines()
+        if found is None and passed > settings["start_seconds"]:
+            log.end()
             return {"ready": False, "ended": True, "answer": answer}
         if found and listens(settings["port"]):
             left = max(1, min(settings["answer_seconds"], settings["seconds"] - passed))
             answer = ask(settings["port"], settings["model"], left)
             log.lines()
-            if answer["status"] == 200:
+            if answer["status"] == OK:
                 return {"ready": not answer["fault"], "ended": False, "answer": answer}
             failed += 1
         if failed >= settings["failures"] or passed > settings["seconds"]:
@@ -276,7 +306,7 @@ def stop(settings):
         return {"was": None}
     send(found["pid"], signal.SIGTERM)
     deadline = time.monotonic() + settings["seconds"]
-    while service() is not None:
+    while (service() or {}).get("pid") == found["pid"]:
         if time.monotonic() > deadline:
             send(found["pid"], signal.SIGKILL)
         say("")
