@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.cli_course import Screen
 from compiler.cli_nodes import unknown
-from compiler.course import Failed, Failure
+from compiler.course import Began, Failed, Failure
 from compiler.decide import Wishes, decide
 from compiler.decision_text import as_json, as_text
 from compiler.engine import connected, looking
@@ -124,7 +124,7 @@ def _carried_out(
     serve = render_file(cluster, f"{head}/serve.sh")
     assert serve is not None, "every bundle has one"  # noqa: S101
     seconds = fleet.limits.answer_seconds
-    with holding(cluster, cluster.container.image, "apply", seconds=seconds, patience=options.lock_timeout):
+    with holding(cluster, cluster.container.image, "apply", seconds=seconds, patience=options.lock_timeout) as held:
         again = looked(fleet, cluster, _wishes(options), screen)
         if _essence(again.decision) != _essence(found.decision) and _loading(cluster, again) == _loading(
             cluster, found
@@ -142,6 +142,9 @@ def _carried_out(
             verify=None if options.skip_verify else Options(parallel=options.parallel, seconds=options.verify_timeout),
         )
         for event in apply(fleet, job):
+            if isinstance(event, Began) and held.lost():
+                text = "the lock was taken away: somebody removed its container, or the head's Docker was restarted"
+                raise Failed((Failure(cluster.head.name, event.step, text, "see who else is at work there"),))
             screen.show(event)
 
 

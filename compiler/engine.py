@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from contextlib import ExitStack, contextmanager, suppress
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import docker
+import docker.auth
 import docker.constants
 import docker.errors
 import docker.tls
+import docker.utils
 
 from compiler.engine_fault import FAILURES, EngineFault, fault_of
 from compiler.engine_guest import archive
-from compiler.engine_look import Looking
+from compiler.engine_look import SILENT_SECONDS, Looking
 from compiler.forward import SshFailed, forwarded
 
 if TYPE_CHECKING:
@@ -30,17 +33,46 @@ class Held(EngineFault):
     """The name of a container to be made is somebody's."""
 
 
+class Holding:
+    """The connection that keeps a container alive."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def lost(self) -> bool:
+        """True when the container has ended: nothing else is ever said on that connection."""
+        readable, _, _ = select.select([self._connection], [], [], 0)
+        return bool(readable)
+
+
 class Engine(Looking):
     """A connection to one engine, for changing what is there."""
 
     def pull(self, reference: str, heard: Callable[[str], None]) -> None:
         """Pulls an image; `heard` gets what it says meanwhile."""
         with self._step("pull the image"):
-            told = self._api.pull(reference, stream=True, decode=True)
-            for line in told:
+            for line in self._pulled(reference):
                 if "error" in line:
                     raise EngineFault("pull the image", str(line["error"]), _pull_by_hand(reference))
                 heard(f"{line.get('status', '')} {line.get('progress', '')}".strip())
+
+    def _pulled(self, reference: str) -> Iterator[Mapping[str, Any]]:
+        """What a pull says. docker-py's own waits for ever: https://github.com/docker/docker-py/issues/2266 ."""
+        repository, tag = docker.utils.parse_repository_tag(reference)
+        registry, _ = docker.auth.resolve_repository_name(repository)
+        credentials = docker.auth.get_config_header(self._api, registry)
+        told = self._api._post(  # noqa: SLF001
+            self._api._url("/images/create"),  # noqa: SLF001
+            params={"fromImage": repository, "tag": tag or "latest"},
+            headers={"X-Registry-Auth": credentials} if credentials else {},
+            stream=True,
+            timeout=(self._api.timeout, SILENT_SECONDS),
+        )
+        try:
+            self._api._raise_for_status(told)  # noqa: SLF001
+            yield from self._api._stream_helper(told, decode=True)  # noqa: SLF001
+        finally:
+            told.close()
 
     def create(self, name: str, body: Mapping[str, Any]) -> str:
         """Makes a container and gives its id.
@@ -105,19 +137,21 @@ class Engine(Looking):
             self._api.exec_start(made, detach=True)
 
     @contextmanager
-    def held(self, container: str) -> Iterator[None]:
+    def held(self, container: str) -> Iterator[Holding]:
         """Starts a container and keeps its stdin open: made with StdinOnce, it ends when this connection does.
 
-        So it ends with this process, however that ends: there is no lock that a kill leaves behind.
+        So it ends with this process, however that ends: there is no lock that a kill leaves behind. It is attached to
+        before it starts, or it would run on without anybody; with its stdout, or its end would not be noticed.
         """
         with self._step("hold a container"):
-            stdin = self._api.attach_socket(container, params={"stdin": 1, "stream": 1})
+            attached = self._api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stream": 1})
         try:
             self.start(container)
-            yield
+            yield Holding(getattr(attached, "_sock", attached))
         finally:
             with suppress(*FAILURES):  # it is gone when the engine is
-                stdin.close()
+                getattr(attached, "_sock", attached).shutdown(socket.SHUT_RDWR)
+                attached._response.close()  # noqa: SLF001 - closing the socket alone leaves it open
             with suppress(EngineFault):
                 self.remove(container)
 
@@ -156,6 +190,7 @@ def _opened(url: str, seconds: float) -> Iterator[tuple[docker.DockerClient, For
                 timeout=ceil(seconds),
                 tls=_tls() if url.startswith("tcp://") else False,
                 version=docker.constants.MINIMUM_DOCKER_API_VERSION,
+                num_pools=1,  # else a unix socket gets a connection for each address that is asked for
             )
             stack.callback(client.close)
             # A proxy or certificates for the web (HTTP_PROXY, REQUESTS_CA_BUNDLE) are none for the rack. So the

@@ -25,7 +25,7 @@ from compiler.sight import LOCK
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from compiler.engine import Engine
+    from compiler.engine import Engine, Holding
     from compiler.plan import Plan
     from compiler.seen import Seen
 
@@ -43,7 +43,7 @@ class Locked(Exception):  # noqa: N818 - named for what happened; nothing here i
 
 
 @contextmanager
-def holding(plan: Plan, image: str, doing: str, *, seconds: float, patience: float) -> Iterator[None]:
+def holding(plan: Plan, image: str, doing: str, *, seconds: float, patience: float) -> Iterator[Holding]:
     """Holds the lock of a cluster.
 
     Args:
@@ -59,8 +59,8 @@ def holding(plan: Plan, image: str, doing: str, *, seconds: float, patience: flo
     """
     with connected(plan.head.docker, seconds) as engine:
         made = _made(engine, plan, image, doing, patience)
-        with engine.held(made):
-            yield
+        with engine.held(made) as held:
+            yield held
 
 
 def _made(engine: Engine, plan: Plan, image: str, doing: str, patience: float) -> str:

@@ -109,7 +109,7 @@ class Image(NamedTuple):
     Attributes:
         id: Docker's id of it, which is made of its content.
         digests: The names with digest that it was pulled by; none for one that was loaded from a file.
-        config: Its own Env, Entrypoint and so on, which a container takes over.
+        config: What a container takes over of it: Env, Entrypoint, User and Labels.
     """
 
     id: str
@@ -177,7 +177,13 @@ def moment(stamp: str) -> float:
 
 def image(found: Mapping[str, Any]) -> Image:
     """An image, from its inspection."""
-    return Image(str(found["Id"]), tuple(map(str, found.get("RepoDigests") or ())), found.get("Config") or {})
+    config = found.get("Config") or {}
+    taken = {
+        **{name: [str(each) for each in config.get(name) or ()] for name in ("Env", "Entrypoint")},
+        "User": str(config.get("User") or ""),
+        "Labels": {str(name): str(value) for name, value in (config.get("Labels") or {}).items()},
+    }
+    return Image(str(found["Id"]), tuple(map(str, found.get("RepoDigests") or ())), taken)
 
 
 def traits(config: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, str]:
@@ -236,7 +242,7 @@ def desired(body: Mapping[str, Any], made_of: Image | None) -> dict[str, str]:
     """The traits of a container that this body would create: what its image brings is part of it."""
     config = dict(made_of.config) if made_of else {}
     own = {line.partition("=")[0]: line for line in map(str, body.get("Env") or ())}
-    theirs = {line.partition("=")[0]: line for line in map(str, config.get("Env") or ())}
+    theirs = {line.partition("=")[0]: line for line in config.get("Env", ())}
     merged = {
         **body,
         "Env": list({**theirs, **own}.values()),

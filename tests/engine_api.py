@@ -1,31 +1,42 @@
-"""An emulated Docker engine on a unix socket: the part of its API that reaching nodes needs, and its faults.
+"""An emulated Docker engine: the part of its API that the compiler's commands need, with real state, and its faults.
 
-Paths, fields and status codes are those of https://docs.docker.com/reference/api/engine/version/v1.41/ ; an exec's
-output is multiplexed as "Attach to a container" there says: stream, three zeros, length, bytes. What it
-says of refused mounts and devices are the words of moby 20.10 (daemon/create.go, oci/devices_linux.go).
+It is as Docker 20.10.24 is, as far as it goes: tests/rig/test_emulated.py asks both the same. Containers run
+nothing: what a command in one says is told by `run`, and a container ends when somebody ends it. Its parts:
+
+    engine_door       HTTP on a socket              engine_faults     what goes wrong
+    engine_answers    questions and answers         engine_routes     which question is answered by which of:
+    engine_state      all that there is             engine_create, _life, _flow, _files, _commands, _images, _volumes
+    engine_container  one of them, and a command    engine_shapes     the documents that are answered
 """
 
 from __future__ import annotations
 
-import json
 import re
-import socketserver
-import ssl
-import struct
-import tarfile
 import threading
 import time
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import parse_qs, urlsplit
+
+from engine_answers import Hijacked, Refused, Reply
+from engine_create import adopt
+from engine_door import Door
+from engine_routes import route
+from engine_state import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import ssl
     from pathlib import Path
 
-# What a command in a container is answered with: status, stdout, stderr.
+    from engine_answers import Answer as Answered
+    from engine_answers import Question
+    from engine_container import Container, Exec
+    from engine_faults import Fault
+    from engine_shapes import Document
+
+# What a command in a container is answered with: status, stdout, stderr; or part by part, each with its stream and
+# the seconds before it; what the generator returns is the status.
+Parts = Generator[tuple[int, str, float], None, int | None]
 Answer = tuple[int, str, str]
 LOOK = """\
 python 3.11.13
@@ -36,216 +47,150 @@ program /usr/local/bin/vllm
 npu-smi 0
 | npu-smi 25.2.0                   Version: 25.2.0 |
 """
+# What changes no container, no volume and no image: what a command does is told by its words alone.
+READS = re.compile(r"(GET|HEAD) |POST /containers/[^/]+/(wait|exec)$|POST /exec/[^/]+/start$")
 
 
-@dataclass
+@dataclass(eq=False)
 class Engine:
     """One engine, healthy until a test changes it.
 
     Attributes:
         socket: Where it listens; None, or TLS settings, stand for a free port of this machine.
-        run: Answers a command that a container runs, by its words and the script that was put into the container.
-        images: Reference and inspection of each image.
+        run: Answers a command in a container, by its words and the file that was put into the container last.
+        images: A part of the inspection of each image, by reference: its `Id` at least.
+        others: A part of the inspection of each container that was there before.
+        execute: Answers a command in place of `run`, and knows all of it: its container, the files and variables.
+        registry: What can be pulled: as `images`, or the words that a pull ends with in its midst. None: no network.
+        started: Told of each container that was started.
         missing: Paths of the host that are not there.
+        absent: Programs that no image has.
         ahead: Seconds that its clock is ahead.
-        hang: A part of a path; questions with it get no answer for a while.
-        cut: A part of a path; the connection is closed instead of an answer to questions with it.
-        odd: What is said instead, by method and path.
-        others: Containers that were there before.
-        asked: Method and path of each question, in their order.
+        name: The host's name.
+        faults: What goes wrong, until it is taken out again.
+        asked: Method and path of each question, in their order; for ids, it has the names of the containers.
         over: Set when the engine ends: what hangs waits for it.
     """
 
     socket: Path | ssl.SSLContext | None
-    run: Callable[[list[str], str], Answer]
-    images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    run: Callable[[list[str], str], Answer | Parts]
+    images: dict[str, Document] = field(default_factory=dict)
+    others: Sequence[Document] = ()
+    execute: Callable[[Exec], Answer | Parts] | None = None
+    registry: dict[str, Document | str] | None = field(default_factory=dict)
+    started: Callable[[Container], None] = lambda _: None
     missing: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
     ahead: float = 0.0
-    hang: str = "\0"
-    cut: str = "\0"
-    odd: dict[str, object] = field(default_factory=dict)
-    others: list[dict[str, Any]] = field(default_factory=list)
+    name: str = "emulated"
+    faults: list[Fault] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
-    containers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    execs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._server: _OnSocket | _OnPort
-        if self.socket is None:
-            self._server = _OnPort(("127.0.0.1", 0), _Handler)
-        elif isinstance(self.socket, ssl.SSLContext):
-            self._server = _OnPort(("127.0.0.1", 0), _Handler)
-            self._server.socket = self.socket.wrap_socket(self._server.socket, server_side=True)
-        else:
-            self._server = _OnSocket(str(self.socket), _Handler)
-        self._server.engine = self
+        self.world = World(self.now)
+        self.door = Door(self.socket, self._answer)
+        self.url = self.door.url
+        self._lives = 0
+        for partly in self.others:
+            adopt(self, partly)
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self.door.open()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.over.set()
-        self._server.shutdown()
-        self._server.server_close()
+        self.die()
+
+    # ---- What a test does to it, and sees ------------------------------------------------------------------
+
+    def die(self) -> None:
+        """Dies, as by SIGKILL: its clients are cut off, and nobody listens. Its containers live on."""
+        self._lives += 1
+        self.door.close()
+        with self.world.changed:
+            self.world.changed.notify_all()
+
+    def come_back(self, *, live_restore: bool = False) -> None:
+        """Comes back with all that it had, but for what it reads anew.
+
+        Docker ends the containers that run, unless it is set to `live-restore`:
+        https://docs.docker.com/engine/daemon/live-restore/
+        """
+        for each in list(self.world.containers.values()):
+            each.host |= {key: each.host[key] or [] for key in ("Dns", "DnsOptions", "DnsSearch")}
+            if not live_restore:
+                each.end(each.ends_with)
+        self.door.open()
+
+    def forget(self) -> None:
+        """Has no containers, commands and volumes any more, as after the loss of /var/lib/docker."""
+        for each in list(self.world.containers.values()):
+            self.world.remove(each)
+        self.world.volumes.clear()
+
+    def adopt(self, partly: dict[str, Any]) -> Container:
+        """Has one more container, as if it was there before: made of a part of its inspection."""
+        return adopt(self, partly)
 
     @property
-    def url(self) -> str:
-        """Where it is reached."""
-        if isinstance(self._server, _OnPort):
-            return f"tcp://127.0.0.1:{self._server.server_address[1]}"
-        return f"unix://{self.socket}"
+    def containers(self) -> dict[str, Container]:
+        """Its containers, by name."""
+        with self.world.changed:
+            return {each.name: each for each in self.world.containers.values()}
 
+    @property
+    def changes(self) -> list[str]:
+        """What was asked that may have changed a container, a volume or an image. Commands are not among it."""
+        return [asked for asked in self.asked if not READS.match(asked)]
 
-class _Server(socketserver.ThreadingMixIn):
-    daemon_threads = True
-    request_queue_size = 64
-    engine: Engine
+    # ---- What its parts need -------------------------------------------------------------------------------
 
-    def handle_error(self, *_: object) -> None:
-        """Nothing: whoever asked has gone, as it may."""
+    def now(self) -> float:
+        """The time by its clock, in seconds since the epoch."""
+        return time.time() + self.ahead
 
+    def find(self, name: str) -> Container:
+        """The container of this id, name or beginning of an id.
 
-class _OnSocket(_Server, socketserver.UnixStreamServer):
-    pass
+        Raises:
+            Refused: There is none.
+        """
+        found = self.world.find(name)
+        if found is None:
+            raise Refused(404, f"No such container: {name}")
+        return found
 
+    def answer(self, this: Exec) -> Answer | Parts:
+        """What a command says."""
+        if self.execute is not None:
+            return self.execute(this)
+        last = list(this.container.files.values())[-1:]
+        return self.run(this.command, last[0].content.decode() if last else "")
 
-class _OnPort(_Server, socketserver.TCPServer):
-    pass
+    def lasting(self, alive: Callable[[], bool]) -> Callable[[], bool]:
+        """As `alive`, but for the engine's own end."""
+        lives = self._lives
+        return lambda: lives == self._lives and alive()
 
+    def _answer(self, question: Question) -> Answered:
+        """Answers a question, through the first fault that it fits."""
+        path = f"{question.method} {question.path}"
+        with self.world.changed:
+            asked = re.sub("[0-9a-f]{64}", lambda match: self.world.names.get(match[0], match[0]), path)
+            self.asked.append(asked)
+            fault = next((each for each in self.faults if each.fits(asked)), None)
+        if fault is None:
+            return self._done(question)
+        alive = self.lasting(lambda: fault in self.faults)
+        answer = fault.before(self, alive)
+        return fault.afterwards(self, alive, self._done(question)) if answer is None else answer
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _Server
-
-    def address_string(self) -> str:
-        return "unix"
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-        """Nothing: a test shows what was asked when it fails."""
-
-    def _handle(self) -> None:
-        engine = self.server.engine
-        url = urlsplit(self.path)
-        path = re.sub(r"^/v1\.\d+", "", url.path)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        engine.asked.append(f"{self.command} {path}")
-        if engine.cut in path:
-            self.close_connection = True
-            return
-        if engine.hang in path:
-            engine.over.wait(30)
-        if (asked := f"{self.command} {path}") in engine.odd:
-            self.say(200, engine.odd[asked])
-            return
-        for method, pattern, answer in ROUTES:
-            if method == self.command and (match := re.fullmatch(pattern, path)):
-                answer(self, engine, match, parse_qs(url.query), body)
-                return
-        self.say(404, {"message": f"page not found: {path}"})
-
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _handle  # noqa: N815 - the base class looks for these
-
-    def say(self, status: int, document: object) -> None:
-        content = b"" if document is None else json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    # ---- What it knows ---------------------------------------------------------------------------------
-
-    def version(self, _: Engine, *__: Any) -> None:
-        self.say(200, {"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"})
-
-    def info(self, engine: Engine, *_: Any) -> None:
-        now = time.time() + engine.ahead
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        self.say(200, {"SystemTime": f"{stamp}.{int(now % 1 * 1e9):09d}Z", "ServerVersion": "20.10.24"})
-
-    def image(self, engine: Engine, match: re.Match[str], *_: Any) -> None:
-        found = engine.images.get(match[1])
-        self.say(200 if found else 404, found or {"message": f"No such image: {match[1]}"})
-
-    def listed(self, engine: Engine, *_: Any) -> None:
-        self.say(200, [{"Id": each["Id"]} for each in engine.others])
-
-    def container(self, engine: Engine, match: re.Match[str], *_: Any) -> None:
-        found = [each for each in engine.others if each["Id"] == match[1]]
-        self.say(200 if found else 404, found[0] if found else {"message": "No such container"})
-
-    # ---- One container ---------------------------------------------------------------------------------
-
-    def create(self, engine: Engine, _: re.Match[str], query: dict[str, list[str]], body: bytes) -> None:
-        config = json.loads(body)
-        for mount in config["HostConfig"]["Mounts"]:
-            if mount["Source"] in engine.missing:
-                cause = f"bind source path does not exist: {mount['Source']}"
-                self.say(400, {"message": f'invalid mount config for type "bind": {cause}'})
-                return
-        name = query["name"][0]
-        engine.containers[name] = config
-        self.say(201, {"Id": name, "Warnings": []})
-
-    def archive(self, engine: Engine, match: re.Match[str], _: Any, body: bytes) -> None:
-        with tarfile.open(fileobj=BytesIO(body)) as archive:
-            (entry,) = archive.getmembers()
-            content = archive.extractfile(entry)
-            assert content is not None
-            engine.containers[match[1]]["script"] = content.read().decode()
-        self.say(200, None)
-
-    def start(self, engine: Engine, match: re.Match[str], *_: Any) -> None:
-        for device in engine.containers[match[1]]["HostConfig"]["Devices"]:
-            path = device["PathOnHost"]
-            if path in engine.missing:
-                cause = (
-                    f'error gathering device information while adding custom device "{path}": no such file or directory'
-                )
-                self.say(500, {"message": cause})
-                return
-        self.say(204, None)
-
-    def remove(self, engine: Engine, match: re.Match[str], *_: Any) -> None:
-        found = engine.containers.pop(match[1], None)
-        self.say(204 if found else 404, None if found else {"message": "No such container"})
-
-    def exec_create(self, engine: Engine, match: re.Match[str], _: Any, body: bytes) -> None:
-        made = f"{match[1]}-{len(engine.execs)}"
-        engine.execs[made] = {"container": match[1], "command": json.loads(body)["Cmd"], "ExitCode": None}
-        self.say(201, {"Id": made})
-
-    def exec_start(self, engine: Engine, match: re.Match[str], *_: Any) -> None:
-        """The connection becomes the command's streams; asked without Upgrade, the answer is 200 and no length."""
-        self.close_connection = True
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n")
-        this = engine.execs[match[1]]
-        script = engine.containers[this["container"]]["script"]
-        status, out, err = engine.run(this["command"], script)
-        for stream, text in ((2, err), (1, out)):
-            content = text.encode()
-            for begin in range(0, len(content), 30_000):
-                part = content[begin : begin + 30_000]
-                self.wfile.write(struct.pack(">BxxxL", stream, len(part)) + part)
-        this["ExitCode"] = status
-
-    def exec_inspect(self, engine: Engine, match: re.Match[str], *_: Any) -> None:
-        self.say(200, {"ExitCode": engine.execs[match[1]]["ExitCode"]})
-
-
-ROUTES: tuple[tuple[str, str, Callable[..., None]], ...] = (
-    ("GET", "/version", _Handler.version),
-    ("GET", "/info", _Handler.info),
-    ("GET", "/images/(.+)/json", _Handler.image),
-    ("GET", "/containers/json", _Handler.listed),
-    ("GET", "/containers/([^/]+)/json", _Handler.container),
-    ("POST", "/containers/create", _Handler.create),
-    ("PUT", "/containers/([^/]+)/archive", _Handler.archive),
-    ("POST", "/containers/([^/]+)/start", _Handler.start),
-    ("DELETE", "/containers/([^/]+)", _Handler.remove),
-    ("POST", "/containers/([^/]+)/exec", _Handler.exec_create),
-    ("POST", "/exec/([^/]+)/start", _Handler.exec_start),
-    ("GET", "/exec/([^/]+)/json", _Handler.exec_inspect),
-)
+    def _done(self, question: Question) -> Answered:
+        try:
+            return route(self, question)
+        except Refused as refused:
+            if question.path.endswith("/attach"):  # its connection is taken over before anything is looked up
+                return Hijacked(iter((f"{refused.message}\r\n".encode(),)), status=refused.status)
+            return Reply(refused.status, {"message": refused.message})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from clusters import DIGEST, IMAGE, Node, cluster, spec
+from engine_faults import Cuts, Hangs, Says
 
 from compiler import cli
 
@@ -49,8 +51,8 @@ class Cluster:
         return document
 
     def left(self) -> list[str]:
-        """Containers that are still there."""
-        return [name for node in self.nodes for name in node.engine.containers]
+        """Containers of ours that are still there."""
+        return [name for node in self.nodes for name in node.engine.containers if "-verify-" in name]
 
 
 @pytest.fixture(params=[3])
@@ -104,8 +106,8 @@ def test_the_container_is_what_was_planned_and_the_host_read_only(nodes: Cluster
     seen = []
     nodes.nodes[1].before = lambda _: seen.append(dict(nodes.nodes[1].engine.containers))
     nodes.verify()
-    ((config,),) = [list(each.values()) for each in seen[:1]]
-    host = config["HostConfig"]
+    ((made,),) = [list(each.values()) for each in seen[:1]]
+    host, config = made.host, made.config
     assert host["NetworkMode"] == "host"
     assert host["AutoRemove"] is True
     assert {device["PathOnHost"] for device in host["Devices"]} == {
@@ -278,11 +280,11 @@ def container(name: str, device: str, *, running: bool = True, **labels: str) ->
 
 
 def held(node: Node) -> None:
-    node.engine.others.append(container("training", "/dev/davinci3"))
+    node.engine.adopt(container("training", "/dev/davinci3"))
 
 
 def clash(node: Node) -> None:
-    node.engine.others.append(container("emulated", "/dev/null", running=False))
+    node.engine.adopt(container("emulated", "/dev/null", running=False))
 
 
 def no_device(node: Node) -> None:
@@ -334,7 +336,7 @@ def test_a_fault_of_engine_or_image_fails_its_check_alone(
 
 def test_our_own_container_is_no_fault(nodes: Cluster) -> None:
     labels = {"ascend-cluster.name": "emulated", "ascend-cluster.role": "worker"}
-    nodes.nodes[1].engine.others.append(container("emulated", "/dev/davinci3", **labels))
+    nodes.nodes[1].engine.adopt(container("emulated", "/dev/davinci3", **labels))
     assert nodes.judged()["passed"]
     script = [command for command in nodes.nodes[1].commands if "--progress" in command]
     assert "--running" in script[-1]
@@ -370,21 +372,21 @@ def refusing(node: Node) -> None:
 
 def cut(part: str) -> Callable[[Node], None]:
     def change(node: Node) -> None:
-        node.engine.cut = part
+        node.engine.faults.append(Cuts(part))
 
     return change
 
 
 def hanging(part: str) -> Callable[[Node], None]:
     def change(node: Node) -> None:
-        node.engine.hang = part
+        node.engine.faults.append(Hangs(part))
 
     return change
 
 
 def odd(asked: str, answer: object) -> Callable[[Node], None]:
     def change(node: Node) -> None:
-        node.engine.odd[asked] = answer
+        node.engine.faults.append(Says(f"^{re.escape(asked)}$", document=answer))
 
     return change
 
@@ -405,7 +407,7 @@ FAULTS = [
     (cut("/version"), "connect: the connection was closed without an answer"),
     (cut("/info"), "info: the connection was closed without an answer"),
     (cut("/create"), "create a container: the connection was closed without an answer"),
-    (cut("/archive"), "start a container: the connection was closed without an answer"),
+    (cut("/archive"), "put files into a container: the connection was closed without an answer"),
     (cut("/start"), "start a container: the connection was closed without an answer"),
     (cut("/exec"), "run a command: the connection was closed without an answer"),
     (hanging("/version"), "connect: no answer in time"),
@@ -423,7 +425,7 @@ FAULTS = [
     (says(0, "", ""), "run verify.sh: it ended with status 0 and said nothing"),
     (says(0, "{}", ""), "run verify.sh: {}"),
     (says(0, '{"format_version": 1, "checks": [{"id": "a", "status": "odd"}]}', ""), "run verify.sh: "),
-    (says(1, "\x1b[31mred\x07", ""), "run verify.sh: [31mred"),
+    (says(1, "\x1b[31mred\x07", ""), "run verify.sh: red"),
 ]
 
 
