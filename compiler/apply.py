@@ -13,8 +13,8 @@ from compiler import act
 from compiler.bring_up import in_ray, served
 from compiler.course import Failed, Noted
 from compiler.fleet import Stopped
+from compiler.members import forget, members_after, members_of, members_with, note
 from compiler.prepare import images_are_one, pulled, verified
-from compiler.sight import Member, notes_labels, notes_name
 from compiler.steps import on_all, timed
 from compiler.take_down import freed, removed, service_ended
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from compiler.engine import Engine
     from compiler.fleet import Fleet
     from compiler.plan import Plan
-    from compiler.sight import Sight
+    from compiler.sight import Member, Sight
     from compiler.verify import Options
 
 
@@ -40,7 +40,6 @@ class Job(NamedTuple):
         plan: The cluster.
         decision: What is to be done.
         sights: What is there, by node.
-        members: The nodes that were made before.
         secrets: The value of each secret, by its name in the container.
         scripts: verify.sh of each node.
         serve: serve.sh.
@@ -50,7 +49,6 @@ class Job(NamedTuple):
     plan: Plan
     decision: Decision
     sights: Mapping[str, Sight]
-    members: tuple[Member, ...]
     secrets: Mapping[str, str]
     scripts: Mapping[str, bytes]
     serve: bytes
@@ -81,6 +79,7 @@ class _Apply:
         self.made: dict[str, act.Made] = {}
         left = (each for each in job.decision.to("leave") if each.there and each.node in self.nodes)
         self.running = {each.node: each.there.id for each in left if each.there}
+        self.noted = job.sights[self.head].members
         self.away: set[str] = set()  # where the old container is removed
         self.touched = False
 
@@ -101,7 +100,8 @@ class _Apply:
         if set(self.running) == set(self.nodes):
             yield from in_ray(self.fleet, self.plan, self.running)
             yield from self._served()
-        yield from self._noted(done=True)
+        yield from self._noted(members_after(self.plan, self.decision, self.job.sights))
+        yield from self._unnoted()
 
     def _told(self) -> Iterator[Event]:
         """How far each node has come."""
@@ -134,7 +134,7 @@ class _Apply:
         yield from images_are_one(fleet, plan, sorted({self.head, *self.changed}, key=lambda name: name != self.head))
         with timed(fleet, "make", "make the containers, not started yet", len(self.changed)) as step:
             yield step.began
-            yield from self._noted(done=False)
+            yield from self._noted(members_with(self.plan, members_of(self.job.sights)))
             yield from self._made()
             yield step.ended
 
@@ -146,21 +146,27 @@ class _Apply:
 
         yield from on_all(self.fleet, "make", self.changed, make)
 
-    def _noted(self, *, done: bool) -> Iterator[Event]:
-        """Who is a member, noted on the head; until it is done, those of before are, too."""
-        away = {each.node for each in self.decision.to("remove")} if done else set()
-        before = {each.name: each for each in self.job.members if each.name not in away}
-        now = {node.name: Member(node.name, node.address, node.docker) for node in self.plan.nodes}
-        members = tuple(sorted({**before, **now}.values()))
-        if not done and members == self.job.sights[self.head].members:
-            return
+    def _noted(self, members: tuple[Member, ...]) -> Iterator[Event]:
+        """Who is a member, noted on the head."""
 
-        def note(_: str, engine: Engine, tell: Callable[[str], None]) -> bool:
+        def write(_: str, engine: Engine, tell: Callable[[str], None]) -> bool:
             tell("note the members")
-            engine.note(notes_name(self.plan.name), notes_labels(self.plan.name, members))
+            note(engine, self.plan.name, members)
             return True
 
-        yield from on_all(self.fleet, "note the members", [self.head], note)
+        if members != self.noted:
+            yield from on_all(self.fleet, "note the members", [self.head], write)
+            self.noted = members
+
+    def _unnoted(self) -> Iterator[Event]:
+        """What a node has noted that was the head once is in the head's own note by now."""
+
+        def erase(_: str, engine: Engine, __: Callable[[str], None]) -> bool:
+            forget(engine, self.plan.name)
+            return True
+
+        once = [name for name, sight in self.job.sights.items() if sight.members and name != self.head]
+        yield from on_all(self.fleet, "note the members", once, erase)
 
     def _undone(self) -> Iterator[Event]:
         """Takes away what was made, as long as nothing that ran was touched."""

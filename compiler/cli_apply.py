@@ -18,6 +18,7 @@ from compiler.engine import connected, looking
 from compiler.engine_fault import EngineFault
 from compiler.fleet import Fleet, Limits, Stopped
 from compiler.hold import Locked, holding
+from compiler.members import members_after, members_of
 from compiler.say import AT_FAULT, CHANGES, DONE, INTERRUPTED, USAGE, coloured, say
 from compiler.sight import Sight, look
 
@@ -29,14 +30,12 @@ if TYPE_CHECKING:
     from compiler.engine import Engine
     from compiler.fleet import Hand
     from compiler.plan import Plan
-    from compiler.sight import Member
 
 
 class Found(NamedTuple):
     """What is there, and what is to be done about it."""
 
     sights: Mapping[str, Sight]
-    members: tuple[Member, ...]
     decision: Decision
 
 
@@ -94,8 +93,7 @@ def _applied(options: argparse.Namespace, cluster: Plan, fleet: Fleet[Engine], s
             say(f"  = hint: export {' '.join(f'{name}=...' for name in missing)}")
         if decision.faults or missing:
             return AT_FAULT
-        loading = _loading(cluster, found)
-        if not decision.changes and not loading:
+        if not decision.changes and not _loading(cluster, found) and _noted(cluster, found):
             return _nothing_to_do(options, cluster, found)
         if decision.changes and not options.yes and not confirmed("Apply this?"):
             return USAGE if not sys.stdin.isatty() else AT_FAULT
@@ -126,16 +124,11 @@ def _carried_out(
     seconds = fleet.limits.answer_seconds
     with holding(cluster, cluster.container.image, "apply", seconds=seconds, patience=options.lock_timeout) as held:
         again = looked(fleet, cluster, _wishes(options), screen)
-        if _essence(again.decision) != _essence(found.decision) and _loading(cluster, again) == _loading(
-            cluster, found
-        ):
-            text = "the nodes have changed since the plan was shown"
-            raise Failed((Failure("", "plan", text, "look at the new plan: compiler plan SPEC"),))
+        _still(cluster, found, again)
         job = Job(
             plan=cluster,
             decision=again.decision,
             sights=again.sights,
-            members=again.members,
             secrets=_secrets(cluster),
             scripts=render_on_nodes(cluster, "verify.sh"),
             serve=serve.content,
@@ -148,10 +141,25 @@ def _carried_out(
             screen.show(event)
 
 
-def _essence(decision: Decision) -> object:
-    """What was said yes to: not how long something took, nor what only the engine may tell in other words."""
-    nodes = [(each.node, each.verb, each.there.id if each.there else "") for each in decision.nodes]
-    return nodes, decision.service.verb
+def _still(cluster: Plan, found: Found, again: Found) -> None:
+    """What was said yes to can still be done, and is the same; but a service that was loading may have come to an end.
+
+    Raises:
+        Failed: It is not.
+    """
+    faults = again.decision.faults
+    if faults:
+        raise Failed(tuple(Failure(fault.node, "plan", fault.text, fault.to_do) for fault in faults))
+    loaded = _loading(cluster, found) and not _loading(cluster, again)
+    verbs = again.decision.service.verb, found.decision.service.verb
+    if _to_nodes(again.decision) != _to_nodes(found.decision) or (verbs[0] != verbs[1] and not loaded):
+        text = "the nodes have changed since the plan was shown"
+        raise Failed((Failure("", "plan", text, "look at the new plan: compiler plan SPEC"),))
+
+
+def _to_nodes(decision: Decision) -> list[tuple[str, ...]]:
+    """What is done to which container: not how long something took, nor what the engine may tell in other words."""
+    return [(each.node, each.verb, each.there.id if each.there else "") for each in decision.nodes]
 
 
 def down(options: argparse.Namespace, cluster: Plan) -> int:
@@ -214,13 +222,13 @@ def looked(fleet: Fleet[Hand], cluster: Plan, wishes: Wishes, screen: Screen) ->
     """Looks at every node, then at those that are gone from the spec, and decides."""
     sights: dict[str, Sight] = {}
     _look(fleet, cluster, screen, sights, [node.name for node in cluster.nodes])
-    members = tuple(dict.fromkeys(member for sight in sights.values() for member in sight.members))
+    members = members_of(sights)
     planned = {node.name for node in cluster.nodes}
     engines = {node.docker for node in cluster.nodes}
     gone = [member for member in members if member.name not in planned and member.docker not in engines]
     fleet.urls.update({member.name: member.docker for member in gone})
     _look(fleet, cluster, screen, sights, [member.name for member in gone])
-    return Found(sights, members, decide(cluster, sights, gone, _secrets(cluster), wishes))
+    return Found(sights, decide(cluster, sights, gone, _secrets(cluster), wishes))
 
 
 def _look(fleet: Fleet[Hand], cluster: Plan, screen: Screen, sights: dict[str, Sight], names: list[str]) -> None:
@@ -265,6 +273,12 @@ def _loading(cluster: Plan, found: Found) -> bool:
     return bool(view and view.service and view.service.answer is None and found.decision.service.verb == "leave")
 
 
+def _noted(cluster: Plan, found: Found) -> bool:
+    """The note of the members is right, and on the head alone."""
+    members = {name: sight.members for name, sight in found.sights.items() if sight.members}
+    return members == {cluster.head.name: members_after(cluster, found.decision, found.sights)}
+
+
 def confirmed(question: str) -> bool:
     """Asks; without a terminal there is nobody to ask."""
     if not sys.stdin.isatty():
@@ -287,7 +301,8 @@ def interruptible(fleet: Fleet[Engine]) -> Iterator[None]:
             raise KeyboardInterrupt
         fleet.stop()
         name = signal.Signals(number).name
-        say(f"\n{name}: finishing what runs, beginning nothing more; once again ends at once")
+        # Not by print: this may have come in the middle of one.
+        os.write(2, f"\n{name}: finishing what runs, beginning nothing more; once again ends at once\n".encode())
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:

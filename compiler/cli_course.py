@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from typing import TYPE_CHECKING, Self
@@ -100,7 +101,7 @@ class Screen:
         self._wipe()
         for failure in failed.failures[:_MANY]:
             say(self._red(_sentence(failure)))
-            say(f"  = hint: {one_line(failure.to_do).replace('SPEC', spec)}")
+            say(f"  = hint: {one_line(failure.to_do).replace('SPEC', shlex.quote(spec))}")
         if len(failed.failures) > _MANY:
             say(f"and {len(failed.failures) - _MANY} more")
         if failed.findings:

@@ -229,21 +229,25 @@ def _short(image: str) -> str:
 
 
 def _not_ours(what: str, new: str | None, image: Image | None, there: Seen, node: NodePlan) -> bool:
-    """True for what others give a container: its image, Compose, Docker Desktop.
+    """True for what others give a container: its image, Compose, Docker Desktop, and default limits of dockerd.
 
-    Without the image, what it brings along cannot be told from what was added.
+    Without the image, what it brings along cannot be told from what was added. An inspection shows the default limits
+    as if they had been asked for: https://docs.docker.com/reference/cli/dockerd/ (--default-ulimit).
     """
-    if what.startswith("labels."):
-        return what == f"labels.{seen.HASH_LABEL}" or (new is None and not _was_ours(what, image, there, node))
+    if new is None and what.startswith(("labels.", "ulimits.")):
+        return not _was_ours(what, image, there, node)
+    if what == f"labels.{seen.HASH_LABEL}":
+        return True
     return image is None and (new is None or what in ("entrypoint", "user"))
 
 
-def _was_ours(label: str, image: Image | None, there: Seen, node: NodePlan) -> bool:
-    """A label that a spec had before: nobody else's, and in a container that was made of another spec."""
-    name = label.removeprefix("labels.")
-    made_of_this = there.label("config-hash") == dict(node.labels)[seen.HASH_LABEL]
-    others = name.startswith("com.docker.compose.") or image is None or name in (image.config.get("Labels") or ())
-    return not made_of_this and not others
+def _was_ours(what: str, image: Image | None, there: Seen, node: NodePlan) -> bool:
+    """What a spec had before, as far as can be told: in a container of another spec, and nobody else's label."""
+    if there.label("config-hash") == dict(node.labels)[seen.HASH_LABEL]:
+        return False
+    room, _, name = what.partition(".")
+    others = name.startswith("com.docker.compose.") or image is None or name in image.config.get("Labels", ())
+    return room != "labels" or not others
 
 
 def _unjudged(old: str | None, new: str | None) -> bool:
@@ -287,11 +291,15 @@ def _with_the_head(plan: Plan, own: Sequence[NodeDecision], wishes: Wishes) -> l
     head = next(each for each in own if each.node == plan.head.name)
     if not head.changes or not _wished(head, wishes):
         return list(own)
-    reason = Reason("Ray starts anew on the head, so it must here")
     return [
-        each._replace(verb="replace", reasons=(reason,)) if each.verb == "leave" and each.there is not None else each
+        each._replace(verb="replace", reasons=(WITH_THE_HEAD,))
+        if each.verb == "leave" and each.there is not None
+        else each
         for each in own
     ]
+
+
+WITH_THE_HEAD = Reason("Ray starts anew on the head, so it must here")
 
 
 def _of_gone(member: Member, sight: Sight, plan: Plan) -> NodeDecision | None:
@@ -310,8 +318,9 @@ def _wished(each: NodeDecision, wishes: Wishes) -> bool:
 
 def _service(plan: Plan, view: View | None, nodes: Sequence[NodeDecision], wishes: Wishes) -> ServiceDecision:
     running = view.service if view else None
-    disturbed = tuple(Reason(f"{each.node} is {_PAST[each.verb]}") for each in nodes if each.changes)
-    unserved = "not asked for" if not wishes.serve else "not all nodes run" if not _whole(plan, nodes) else ""
+    disturbed = tuple(_disturbed(nodes))
+    whole = _whole(plan, nodes)
+    unserved = "not asked for" if not wishes.serve else "not all nodes are known to run" if not whole else ""
     if unserved:
         stop = running is not None and disturbed
         return ServiceDecision("stop", disturbed) if stop else ServiceDecision("leave", (Reason(unserved),))
@@ -325,7 +334,19 @@ def _service(plan: Plan, view: View | None, nodes: Sequence[NodeDecision], wishe
     return ServiceDecision("restart" if reasons else "leave", tuple(reasons))
 
 
-_PAST = {"create": "new", "replace": "replaced", "remove": "removed"}
+def _disturbed(nodes: Sequence[NodeDecision]) -> Iterator[Reason]:
+    """What is done to nodes ends what runs across all of them."""
+    for verb, past in (("create", "new"), ("replace", "replaced"), ("remove", "removed")):
+        names = [each.node for each in nodes if each.verb == verb]
+        if names:
+            yield Reason(f"{_some(names)} {'is' if len(names) == 1 else 'are'} {past}")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
+_NAMED = 5  # nodes
 
 
 def _whole(plan: Plan, nodes: Sequence[NodeDecision]) -> bool:
@@ -425,12 +446,8 @@ def _beyond(plan: Plan, nodes: Sequence[NodeDecision], narrowed: Sequence[NodeDe
     both = zip(nodes, narrowed, strict=True)
     left = [before.node for before, after in both if before.verb == "replace" and not after.changes]
     if head.changes and left:
-        names = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")  # noqa: PLR2004
-        yield Fault(
-            head.node,
-            f"Ray starts anew on the head, so it must on {names}",
-            "leave --node out, or name these nodes, too",
-        )
+        text = f"Ray starts anew on the head, so it must on {_some(left)}"
+        yield Fault(head.node, text, "leave --node out, or name these nodes, too")
 
 
 def _mixed(nodes: Sequence[NodeDecision], narrowed: Sequence[NodeDecision]) -> Iterator[Fault]:

@@ -42,10 +42,10 @@ def as_text(plan: Plan, decision: Decision, *, colour: bool) -> str:
     for node, found in decision.leftover.items():
         names = _names([each.name for each in found])
         lines.append(f"  - {_line(node)}  remove {names}, left by an apply that was cut off")
-    for node in decision.missing:
-        # Where nothing is made none is needed; but on the head, where the lock is made of it.
-        if decision.changes and (node == plan.head.name or decision.of(node).changes):
-            lines.append(f"  ! {node}  {plan.container.image} is not there yet: apply pulls it")
+    # Where nothing is made none is needed; but on the head, where the lock is made of it.
+    pulled = [name for name in decision.missing if name == plan.head.name or decision.of(name).changes]
+    if pulled and decision.changes:
+        lines.append(f"  ! {_names(pulled)}  {plan.container.image} is not there yet: apply pulls it")
     lines += ["", *_consequences(plan, decision)]
     lines += _faults("in the way", decision.faults)
     lines += _faults("warning", decision.warnings)
@@ -128,15 +128,19 @@ def _consequences(plan: Plan, decision: Decision) -> Iterator[str]:
         if running:
             yield "The service is down meanwhile." if decision.service.verb == "restart" else "The service ends."
         counts = [(sum(each.verb == verb for each in decision.nodes), verb) for verb in ("create", "replace", "remove")]
-        told = [f"{count} to {verb}" for count, verb in counts if count]
+        left = sum(map(len, decision.leftover.values()))
+        told = [f"{count} to {verb}" for count, verb in (*counts, (left, "clear away")) if count]
         yield f"{', '.join(told) or 'No container changes'}; service: {decision.service.verb}."
 
 
 def _faults(label: str, faults: Sequence[Fault]) -> Iterator[str]:
+    alike: dict[tuple[str, str], list[str]] = {}
     for fault in faults:
-        where = f"{fault.node}: " if fault.node else ""
-        yield f"  ! {label}: {_line(f'{where}{fault.text}')}"
-        yield f"      = hint: {_line(fault.to_do)}"
+        alike.setdefault((fault.text, fault.to_do), []).append(fault.node)
+    for (text, to_do), nodes in alike.items():
+        where = f"{_names(nodes)}: " if any(nodes) else ""
+        yield f"  ! {label}: {_line(where + text)}"
+        yield f"      = hint: {_line(to_do)}"
 
 
 def _coloured(line: str, *, colour: bool) -> str:

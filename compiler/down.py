@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.course import Failed, Noted
-from compiler.sight import LOCK, notes_name
+from compiler.members import forget
+from compiler.sight import LOCK
 from compiler.steps import on_all, timed
 from compiler.take_down import freed, removed, service_ended
 
@@ -105,8 +106,8 @@ def down(fleet: Fleet[Engine], plan: Plan, task: Task, scripts: Mapping[str, byt
             yield from freed(fleet, plan, ended)
             yield step.ended
 
-    def forget(_: str, engine: Engine, __: Callable[[str], None]) -> bool:
-        engine.forget(notes_name(plan.name))
+    def forgotten(_: str, engine: Engine, __: Callable[[str], None]) -> bool:
+        forget(engine, plan.name)
         return True
 
-    yield from on_all(fleet, "forget the members", list(task.notes), forget)
+    yield from on_all(fleet, "forget the members", list(task.notes), forgotten)

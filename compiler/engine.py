@@ -14,6 +14,7 @@ import docker.auth
 import docker.constants
 import docker.errors
 import docker.tls
+import docker.transport
 import docker.utils
 
 from compiler.engine_fault import FAILURES, EngineFault, fault_of
@@ -120,8 +121,7 @@ class Engine(Looking):
                     raise
 
     def note(self, name: str, labels: Mapping[str, str]) -> None:
-        """Keeps a note as the labels of a volume, in place of the one that was there."""
-        self.forget(name)
+        """Keeps a note as the labels of a volume; one of this name that is there already stays as it is."""
         with self._step("create a volume"):
             self._api.create_volume(name, labels=dict(labels))
 
@@ -143,17 +143,23 @@ class Engine(Looking):
         So it ends with this process, however that ends: there is no lock that a kill leaves behind. It is attached to
         before it starts, or it would run on without anybody; with its stdout, or its end would not be noticed.
         """
-        with self._step("hold a container"):
-            attached = self._api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stream": 1})
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._let_go, container)
+            with self._step("hold a container"):
+                attached = self._api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stream": 1})
+            stack.callback(_hang_up, attached)
             self.start(container)
             yield Holding(getattr(attached, "_sock", attached))
-        finally:
-            with suppress(*FAILURES):  # it is gone when the engine is
-                getattr(attached, "_sock", attached).shutdown(socket.SHUT_RDWR)
-                attached._response.close()  # noqa: SLF001 - closing the socket alone leaves it open
-            with suppress(EngineFault):
-                self.remove(container)
+
+    def _let_go(self, container: str) -> None:
+        with suppress(EngineFault):  # without its holder it ends by itself
+            self.remove(container)
+
+
+def _hang_up(attached: Any) -> None:
+    with suppress(*FAILURES):  # it is gone when the engine is
+        getattr(attached, "_sock", attached).shutdown(socket.SHUT_RDWR)
+        attached._response.close()  # noqa: SLF001 - closing the socket alone leaves it open
 
 
 @contextmanager
@@ -176,6 +182,18 @@ def connected(url: str, seconds: float) -> Iterator[Engine]:
         yield Engine(client, way)
 
 
+class _OnePool(docker.transport.UnixHTTPAdapter):
+    """Keeps one connection to a socket, where docker-py keeps one for each address that was asked for.
+
+    Its `num_pools` is heeded for ssh:// alone: https://github.com/docker/docker-py/blob/7.1.0/docker/api/client.py
+    """
+
+    def get_connection(self, url: bytes | str, proxies: Any = None) -> Any:
+        """The pool of them, whatever is asked for."""
+        del url
+        return super().get_connection("", proxies)
+
+
 @contextmanager
 def _opened(url: str, seconds: float) -> Iterator[tuple[docker.DockerClient, Forwarded | None]]:
     with ExitStack() as stack:
@@ -185,18 +203,20 @@ def _opened(url: str, seconds: float) -> Iterator[tuple[docker.DockerClient, For
                 way = stack.enter_context(forwarded(url, seconds))
             elif url.startswith("unix://"):
                 _knock(url.removeprefix("unix://"), seconds)
+            place = way.url if way else url
             client = docker.DockerClient(
-                base_url=way.url if way else url,
+                base_url=place,
                 timeout=ceil(seconds),
                 tls=_tls() if url.startswith("tcp://") else False,
                 version=docker.constants.MINIMUM_DOCKER_API_VERSION,
-                num_pools=1,  # else a unix socket gets a connection for each address that is asked for
             )
             stack.callback(client.close)
             # A proxy or certificates for the web (HTTP_PROXY, REQUESTS_CA_BUNDLE) are none for the rack. So the
             # version is asked for only now: version="auto" would do so before this can be said.
             api: Any = client.api
             api.trust_env = False
+            if place.startswith("unix://"):
+                api.mount("http+docker://", _OnePool(place.replace("unix://", "http+unix://"), ceil(seconds)))
             api._version = api._retrieve_server_version()  # noqa: SLF001
         except SshFailed as failed:
             raise EngineFault("connect by ssh", str(failed), _by_ssh(url)) from failed

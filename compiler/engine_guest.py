@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import tarfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compiler.engine_fault import EngineFault
@@ -87,14 +87,25 @@ def lodged(engine: Engine, wanted: Wanted) -> Iterator[Inside]:
             engine.start(made)
             break
         except EngineFault as fault:
-            if made is not None:
-                engine.remove(made)
+            if made is not None or fault.unsure:
+                with suppress(EngineFault):  # the first fault is the one to tell
+                    _removed(engine, made or wanted.name)
             if not _named(fault.cause, _asked(wanted, refused), refused):
                 raise
     try:
         yield Inside(engine, made, refused)
     finally:
-        engine.remove(made)
+        _removed(engine, made)
+
+
+def _removed(engine: Engine, container: str) -> None:
+    """Removes it, also when the first answer was lost: one that was never started would not end by itself."""
+    try:
+        engine.remove(container)
+    except EngineFault as fault:
+        if not fault.unsure:
+            raise
+        engine.remove(container)
 
 
 def _body(wanted: Wanted, refused: Mapping[str, str]) -> dict[str, Any]:

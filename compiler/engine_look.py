@@ -6,8 +6,10 @@ the system, becomes an `EngineFault` that says at which step, what the cause was
 
 from __future__ import annotations
 
+import io
 import shlex
 import struct
+import tarfile
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 
 MAX_OUTPUT = 16 << 20  # bytes that are read of one command; verify.sh says a few hundred thousand
 SILENT_SECONDS = 300  # a command that says nothing for so long is given up; verify.sh's slowest check takes 150
+_MAX_FILE = 200_000  # bytes
 _STDERR = 2
+_STATUS_SECONDS, _LOOK_SECONDS = 5, 0.05  # the engine notes the status a moment after the output has ended
 
 
 class Clock(NamedTuple):
@@ -42,6 +46,25 @@ class Outcome(NamedTuple):
     status: int
     out: str
     err: str
+
+
+class _Chunks(io.RawIOBase):
+    """A stream that comes in chunks, as a file that is read once."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes, fewer at the end."""
+        while size < 0 or len(self._rest) < size:
+            chunk = next(self._chunks, b"")
+            if not chunk:
+                break
+            self._rest += chunk
+        size = len(self._rest) if size < 0 else size
+        part, self._rest = self._rest[:size], self._rest[size:]
+        return part
 
 
 class Looking:
@@ -121,9 +144,18 @@ class Looking:
                 *lines, line = (line + part).split(b"\n") if stream == _STDERR else (line,)
                 for each in lines:
                     heard(each.decode(errors="replace"))
-            status = self._api.exec_inspect(made)["ExitCode"]
+            status = self._status(made)
         told = (b"".join(parts).decode(errors="replace") for parts in (out, err))
-        return Outcome(-1 if status is None else int(status), *told)
+        return Outcome(status, *told)
+
+    def _status(self, made: str) -> int:
+        """How a command ended whose output has: unless that was cut off, and the command goes on."""
+        deadline = time.monotonic() + _STATUS_SECONDS
+        while (status := self._api.exec_inspect(made)["ExitCode"]) is None:
+            if time.monotonic() > deadline:
+                raise EngineFault("run a command", "its output was cut off", "see whether the engine was restarted")
+            time.sleep(_LOOK_SECONDS)
+        return int(status)
 
     def _output(self, made: str) -> Iterator[tuple[int, bytes]]:
         """The command's output as it comes, each part with the number of its stream.
@@ -185,6 +217,24 @@ class Looking:
         """The bytes of a file in a container; 0 when there is no such file."""
         told = self.run(container, ("stat", "-c", "%s", path), lambda _: None)
         return int(told.out) if told.status == 0 and told.out.strip().isdigit() else 0
+
+    def folder(self, container: str, path: str) -> dict[str, str]:
+        """The files right in a folder of a container, also of one that has ended: name and text, each from its end."""
+        with self._step("read files"):
+            try:
+                chunks, _ = self._api.get_archive(container, path)
+            except docker.errors.NotFound:
+                return {}
+            found, size = {}, 0
+            with tarfile.open(fileobj=_Chunks(chunks), mode="r|") as tar:
+                for entry in tar:
+                    if entry.isfile() and (file := tar.extractfile(entry)):
+                        name = entry.name.rpartition("/")[2]
+                        found[name] = file.read()[-_MAX_FILE:].decode(errors="replace")
+                        size += entry.size
+                    if size > MAX_OUTPUT:
+                        break
+            return found
 
     @contextmanager
     def _step(self, step: str) -> Iterator[None]:

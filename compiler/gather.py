@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from compiler import act
@@ -19,17 +20,10 @@ if TYPE_CHECKING:
     from compiler.fleet import Fleet
     from compiler.plan import Plan
 
-# The logs of Ray, of its newest workers, and of HCCL, which prints its table of links nowhere else:
+# Ray's logs, and HCCL's, which prints its table of links nowhere else:
 # https://github.com/vllm-project/vllm-ascend/issues/14506
-_FILES = """
-cd /tmp/ray/session_latest/logs 2>/dev/null && ls -t raylet.err raylet.out gcs_server.err gcs_server.out worker-*.err
-ls -t /root/ascend/log/debug/plog/*.log"""
-_READ = f"""({_FILES}) 2>/dev/null | head -n 40 | while read -r file; do
-  [[ $file == /* ]] || file=/tmp/ray/session_latest/logs/$file
-  printf '\\036%s\\n' "$file"
-  tail -c 200000 "$file"
-done"""
-_NEXT = "\x1e"
+_FOLDERS = ("/tmp/ray/session_latest/logs", "/root/ascend/log/debug/plog")  # noqa: S108 - in the container
+_READ = re.compile(r"(raylet|gcs_server|worker-.*)\.(err|out)|plog.*\.log")
 
 
 def failed(
@@ -61,15 +55,12 @@ def gathered(
         tell("read the logs")
         container = containers[name]
         logs = [Log(name, "container", act.last_words(engine, container))]
-        there = engine.container(container)
-        if there is not None and there.state.status == "running":
-            told = engine.run(container, ("timeout", "30", "bash", "-c", _READ), lambda _: None).out
-            for part in told.split(_NEXT)[1:]:
-                path, _, text = part.partition("\n")
-                logs.append(Log(name, path.rpartition("/")[2], text))
-            if name == head:
-                command = ("timeout", "20", "tail", "-c", "4000000", SERVE_LOG)
-                logs.append(Log(name, "serve.log", engine.run(container, command, lambda _: None).out))
+        for folder in _FOLDERS:
+            files = engine.folder(container, folder)
+            logs += [Log(name, file, text) for file, text in files.items() if text and _READ.fullmatch(file)]
+        if name == head:
+            served = engine.folder(container, SERVE_LOG.rpartition("/")[0])
+            logs.append(Log(name, "serve.log", served.get("serve.log", "")))
         return logs
 
     names = [name for name in containers if name in fleet.urls]

@@ -21,6 +21,7 @@ Told = TypeVar("Told")
 SERVE = "/tmp/serve.sh"  # noqa: S108 - in the container; where serve.sh itself puts it, too
 SERVE_LOG = "/var/log/ascend-cluster/serve.log"
 _SETTINGS = "/tmp/ascend-cluster.json"  # noqa: S108 - in the container
+_MARK = "\x1e"  # before the result: Ray prints on stdout what it wants to be seen
 _LONGEST_WORD = 100_000  # bytes; the kernel takes 131,071: MAX_ARG_STRLEN of execve(2)
 ANSWER_SECONDS = 30  # for one token; a service under load answers within seconds
 FIRST_ANSWER_SECONDS = 300  # the first request of all may have to wait for a compilation
@@ -262,9 +263,13 @@ def _run(engine: Looking, container: str, words: Sequence[str], heard: Callable[
 def _read(container: str, ended: Outcome, read: Callable[[Mapping[str, Any]], Told]) -> Told:
     """What it told, as `read` makes a value of it; what cannot be read was not said by our program."""
     with suppress(ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
-        return read(json.loads(ended.out))
-    said = one_line((ended.err.strip() or ended.out).rpartition("\n")[2]) or f"it ended with status {ended.status}"
-    raise EngineFault("look from inside", said, f"see what runs there: docker logs {container}")
+        return read(json.loads(ended.out.rpartition(_MARK)[2].partition("\n")[0]))
+    said = one_line((ended.err.strip() or ended.out).rpartition("\n")[2])
+    raise EngineFault(
+        "look from inside",
+        f"it ended with status {ended.status}: {said or 'no word'}",
+        f"see what runs there: docker logs {container}",
+    )
 
 
 def ray_nodes(told: Mapping[str, Any]) -> tuple[RayNode, ...]:

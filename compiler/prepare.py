@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 from compiler.course import Failed, Failure, Noted, Now
@@ -35,14 +35,16 @@ def verified(fleet: Fleet[Engine], plan: Plan, scripts: Mapping[str, bytes], opt
     with timed(fleet, "verify", "run each node's verify.sh", len(scripts)) as step:
         yield step.began
         answers = []
-        for news in verify(plan, scripts, options, lambda node: nullcontext(fleet.engine(node.name))):
-            yield Now(news.node, news.text)
-            if news.answer:
-                answers.append(news.answer)
-                if news.answer.fault:  # perhaps it is in use still, by a thread that was given up
-                    fleet.abandon(news.node)
-                yield Noted(news.node, news.answer.summary)
-            fleet.go_on()
+        reach = verify(plan, scripts, options, lambda node: nullcontext(fleet.engine(node.name)))
+        with closing(reach):  # or what it has left on the nodes would stay for a while when no more shall begin
+            for news in reach:
+                yield Now(news.node, news.text)
+                if news.answer:
+                    answers.append(news.answer)
+                    if news.answer.fault:  # perhaps it is in use still, by a thread that was given up
+                        fleet.abandon(news.node)
+                    yield Noted(news.node, news.answer.summary)
+                fleet.go_on()
         failures = tuple(_failures(board(plan, answers, options.wants)))
         if failures:
             raise Failed(failures)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from compiler import inside
 from compiler.crew import Done, Step
 from compiler.engine_fault import EngineFault
-from compiler.guest import ended_by
+from compiler.guest import ROLE, ended_by
 from compiler.plan import LABEL_PREFIX
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MEMBERS = "members"  # the role of the volume that says which nodes have been made
 NEXT = "next"
 LOCK = "lock"
+_START_SECONDS = 60  # a guest that was made and not started for so long is nobody's
 
 
 class Member(NamedTuple):
@@ -64,10 +65,14 @@ class Sight(NamedTuple):
         return next(found, None)
 
     def temporary(self, cluster: str) -> tuple[Seen, ...]:
-        """Containers that an apply made beforehand, and did not come to use."""
-        return tuple(
-            each for each in self.containers if each.name == next_name(cluster) and each.label("name") == cluster
-        )
+        """Containers that were made beforehand, and did not come to be used: whoever made them was cut off."""
+        own = (each for each in self.containers if each.label("name") == cluster)
+        return tuple(each for each in own if each.name == next_name(cluster) or self._forsaken(each))
+
+    def _forsaken(self, there: Seen) -> bool:
+        """A guest is started at once, and ends by itself; one that was not started in time never does."""
+        waits = there.label("role") == ROLE and there.state.status == "created"
+        return waits and self.now - there.created > _START_SECONDS
 
 
 def next_name(cluster: str) -> str:
@@ -75,18 +80,9 @@ def next_name(cluster: str) -> str:
     return f"{cluster}-{NEXT}"
 
 
-def notes_name(cluster: str) -> str:
-    """The name of the volume with the note of the members."""
-    return f"{cluster}-{MEMBERS}"
-
-
-def notes_labels(cluster: str, members: Sequence[Member]) -> dict[str, str]:
-    """The note of the members, as labels."""
-    return {
-        f"{LABEL_PREFIX}name": cluster,
-        f"{LABEL_PREFIX}role": MEMBERS,
-        f"{LABEL_PREFIX}{MEMBERS}": json.dumps([list(each) for each in members], separators=(",", ":")),
-    }
+def is_note(labels: Mapping[str, str]) -> bool:
+    """Whether a volume with these labels is a note of the members."""
+    return labels.get(f"{LABEL_PREFIX}role") == MEMBERS
 
 
 def look(fleet: Fleet[Hand], plan: Plan, names: Sequence[str]) -> Iterator[Step | Sight]:
@@ -135,7 +131,7 @@ def _members(notes: Mapping[str, Mapping[str, str]]) -> tuple[Member, ...]:
     """The nodes in a note; what is none of ours is no note."""
     found: list[Member] = []
     for labels in notes.values():
-        if labels.get(f"{LABEL_PREFIX}role") != MEMBERS:
+        if not is_note(labels):
             continue
         try:
             found += [Member(*map(str, each)) for each in json.loads(labels[f"{LABEL_PREFIX}{MEMBERS}"])]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from compiler import seen
-from compiler.decide import Fault, Reason
+from compiler.decide import WITH_THE_HEAD, Fault, Reason
 from compiler.decision_text import reason_text
 from compiler.joined import structure
 
@@ -96,13 +96,28 @@ def _node(plan: Plan, sights: Mapping[str, Sight], name: str, differs: tuple[Rea
         container="?" if sight.fault else "" if there is None else there.state.text,
         since=max(0.0, sight.now - there.state.started) if there and there.running else 0.0,
         npus=counted.get(planned.address) if planned else None,
-        differs=differs,
+        differs=tuple(each for each in differs if each != WITH_THE_HEAD),  # which is so once somebody applies
         config_hash=there.label("config-hash") if there else "",
     )
 
 
 def _wrong(plan: Plan, sights: Mapping[str, Sight], decision: Decision) -> Iterator[Fault]:
     """What keeps it from serving; what merely differs is told elsewhere."""
+    ended = tuple(_containers(plan, sights))
+    yield from ended
+    view = sights[plan.head.name].view
+    if view is None:
+        return
+    if view.fault:
+        yield Fault(plan.head.name, f"Ray does not answer: {view.fault}", f"compiler logs SPEC {plan.head.name}")
+    else:
+        known = {fault.node for fault in ended}
+        yield from (fault for fault in structure(plan, view.nodes) if fault.node not in known)
+    yield from _unserved(plan, view.service)
+    yield from _mixed(decision, plan)
+
+
+def _containers(plan: Plan, sights: Mapping[str, Sight]) -> Iterator[Fault]:
     for node in plan.nodes:
         sight = sights[node.name]
         there = sight.own(plan.name)
@@ -114,27 +129,18 @@ def _wrong(plan: Plan, sights: Mapping[str, Sight], decision: Decision) -> Itera
             yield Fault(
                 node.name, f"its container {there.state.clause}", f"compiler logs SPEC {node.name}; compiler apply SPEC"
             )
-    view = sights[plan.head.name].view
-    if view is None:
-        return
-    if view.fault:
-        yield Fault(plan.head.name, f"Ray does not answer: {view.fault}", f"compiler logs SPEC {plan.head.name}")
-    else:
-        yield from structure(plan, view.nodes)
-    running = view.service
+
+
+def _unserved(plan: Plan, running: Running | None) -> Iterator[Fault]:
+    head = plan.head.name
     if running is None:
-        yield Fault(plan.head.name, "nothing is served", "compiler apply SPEC")
+        yield Fault(head, "nothing is served", "compiler apply SPEC")
     elif running.answer is None:
-        yield Fault(
-            plan.head.name, "the service does not listen yet: it loads", "compiler logs SPEC --service --follow"
-        )
+        yield Fault(head, "the service does not listen yet: it loads", "compiler logs SPEC --service --follow")
     elif running.answer.fault:
-        yield Fault(
-            plan.head.name,
-            f"no completion: {running.answer.fault}",
-            "compiler logs SPEC --service; compiler apply SPEC",
-        )
-    yield from _mixed(decision, plan)
+        # One that says nothing may be busy: it is not started anew unless somebody says so.
+        anew = "compiler apply SPEC" + ("" if running.answer.status > 0 else " --restart, unless it is busy")
+        yield Fault(head, f"no completion: {running.answer.fault}", f"compiler logs SPEC --service; {anew}")
 
 
 def _mixed(decision: Decision, plan: Plan) -> Iterator[Fault]:

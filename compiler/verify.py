@@ -32,7 +32,7 @@ from compiler.look import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from compiler.engine import Engine
@@ -84,7 +84,7 @@ class Progress(NamedTuple):
 
 def verify(
     plan: Plan, scripts: Mapping[str, bytes], options: Options, reach: Reach | None = None
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Asks each node of `scripts`, which has the text of its verify.sh, and says how far it is.
 
     Every node ends with a Progress that has its answer, also one that could not be reached. `reach` gives a node's
@@ -219,11 +219,13 @@ class _Run:
 
     def _clean(self, name: str) -> None:
         inside = self.inside.get(name)
-        with suppress(EngineFault, KeyError):  # its container ends by itself; that this node failed is known already
+        with suppress(EngineFault):  # that this node failed is known already
             if inside and self.nodes[name].is_head and self.mark_left:
                 run_script(inside, ["--forget", self.nonce], lambda _: None)
+        with suppress(EngineFault):
             if inside:
                 inside.remove()
+        with suppress(EngineFault, KeyError):  # its container ends by itself
             self._close(name)
 
 

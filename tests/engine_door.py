@@ -64,6 +64,11 @@ class Door:
         return listener
 
     @property
+    def listens(self) -> bool:
+        """It lets clients in."""
+        return self._listener is not None
+
+    @property
     def open_now(self) -> int:
         """So many connections are open."""
         return len(self._open)

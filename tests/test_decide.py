@@ -306,6 +306,7 @@ def test_a_flag_of_the_spec_is_told_with_old_and_new() -> None:
 def test_no_serve_leaves_the_service_alone() -> None:
     wishes = Wishes(serve=False)
     assert decided(PLAN, empty(PLAN), wishes=wishes).service.verb == "leave"
+    assert decided(PLAN, empty(PLAN), wishes=wishes).changes
     assert decided(PLAN, healthy(PLAN), wishes=wishes).service.verb == "leave"
     assert decided(PLAN, served(scenes.ANSWERED, COMMAND), wishes=wishes).service.verb == "leave"
     assert "= service  left as it is\n      not asked for\n" in text(decided(PLAN, healthy(PLAN), wishes=wishes))
@@ -322,6 +323,7 @@ def test_restart_is_done_as_asked_for() -> None:
     decision = decided(PLAN, healthy(PLAN), wishes=Wishes(restart=True))
     assert verbs(decision) == ["leave"] * 3
     assert decision.service == ("restart", (Reason("asked for"),))
+    assert decision.changes
     assert decided(PLAN, empty(PLAN), wishes=Wishes(restart=True)).service.verb == "start"
 
 
@@ -377,6 +379,7 @@ def test_an_unreachable_node_stands_in_the_way() -> None:
     assert [(fault.node, fault.text, fault.to_do) for fault in decision.faults] == [(ONE, LOST.fault, LOST.to_do)]
     assert verbs(decision) == ["leave", "unknown", "leave"]
     assert not decision.of(ONE).changes
+    assert not decision.warnings
     assert "node-1  as planned" not in text(decision)
     assert "Nothing is done as long as something is in the way." in text(decision)
 
@@ -392,11 +395,18 @@ def test_an_unreachable_node_that_is_not_named_is_a_warning() -> None:
     assert decision.service.verb == "stop"  # it cannot start again without node-1
 
 
+def test_an_unreachable_node_that_is_named_stands_in_the_way() -> None:
+    decision = decided(PLAN, {**healthy(PLAN), ONE: LOST}, wishes=Wishes(only=(ONE,)))
+    assert [fault.node for fault in decision.faults] == [ONE]
+    assert not decision.warnings
+
+
 def test_the_head_is_needed_whoever_is_named() -> None:
     sights = {**healthy(PLAN), HEAD: LOST._replace(node=HEAD)}
     decision = decided(PLAN, sights, wishes=Wishes(only=(TWO,)))
     assert [fault.node for fault in decision.faults] == [HEAD]
-    assert decision.service == ("leave", (Reason("not all nodes run"),))
+    assert not decision.warnings
+    assert decision.service == ("leave", (Reason("not all nodes are known to run"),))
 
 
 def new_environment() -> Plan:
@@ -447,7 +457,10 @@ def test_the_service_does_not_start_before_all_nodes_run() -> None:
     decision = decided(PLAN, empty(PLAN), wishes=Wishes(only=(HEAD,)))
     assert not decision.faults
     assert verbs(decision) == ["create", "leave", "leave"]
-    assert decision.service == ("leave", (Reason("not all nodes run"),))
+    assert decision.service == ("leave", (Reason("not all nodes are known to run"),))
+    ended = inspected(viewed(PLAN, healthy(PLAN), service=None), ONE, found(PLAN, ONE, Status="exited"))
+    assert decided(PLAN, ended, wishes=Wishes(only=(TWO,))).service.verb == "leave"
+    assert decided(PLAN, ended, wishes=Wishes(only=(ONE,))).service.verb == "start"
 
 
 # ---- What is somebody else's ----------------------------------------------------------------------------------
@@ -578,6 +591,8 @@ def test_a_secret_that_is_not_set_here_cannot_be_compared() -> None:
     assert not decision.changes
     assert [(warning.node, warning.to_do) for warning in decision.warnings] == [("", "export HUB_TOKEN first")]
     assert not decided(PLAN, empty(PLAN), secrets={}).warnings  # nothing to compare
+    plan = new_environment()
+    assert not decided(plan, healthy(plan, PLAN), secrets={}).warnings  # all are replaced in any case
 
 
 def test_a_secret_that_the_spec_has_anew_needs_no_value_to_be_missed() -> None:

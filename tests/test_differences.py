@@ -295,6 +295,16 @@ def test_a_bind_in_the_short_form_is_the_same_mount() -> None:
     assert not decided(PLAN, inspected(healthy(PLAN), "node-1", document)).of("node-1").changes
 
 
+def test_the_default_limits_of_a_daemon_are_no_difference() -> None:
+    """Docker 20.10 tells those of --default-ulimit as if they had been asked for."""
+    sights = healthy(PLAN)
+    for node in NAMES:
+        document = found(PLAN, node)
+        document["HostConfig"]["Ulimits"].append({"Name": "core", "Hard": 0, "Soft": 0})
+        sights = inspected(sights, node, document)
+    assert not decided(PLAN, sights).changes
+
+
 @pytest.mark.parametrize("how", [composed, lambda document: document], ids=["compose", "apply"])
 def test_labels_of_others_are_no_difference(how: Callable[[Document], Document]) -> None:
     document = how(found(PLAN, "node-1"))

@@ -5,7 +5,7 @@
     inside.py ready  SETTINGS  follow serve.sh's log until the service answers a completion, or has ended
     inside.py stop   SETTINGS  end the service, and wait until it has ended
 
-SETTINGS is JSON, or @FILE with it. The result is one line of JSON on stdout; what happens meanwhile, lines on stderr.
+SETTINGS is JSON, or @FILE with it. The result is the line on stdout that begins with MARK, as JSON; what happens meanwhile, lines on stderr.
 It runs with any Python from 3.9 on and needs nothing but Ray.
 """
 
@@ -25,6 +25,7 @@ CONFIG = os.environ.get("VLLM_CONFIG_ROOT") or os.path.join(
 )
 LOCK = os.path.join(CONFIG, "serve.lock")  # serve.sh holds it open, and vllm after it
 MAX_REPLY = 1 << 20
+MARK = "\x1e"  # before the result: Ray prints on stdout, too
 OK = 200
 ALIVE_SECONDS = 5  # whoever listens hears something so often
 
@@ -301,28 +302,45 @@ def ready(settings):
 
 
 def stop(settings):
+    """Ends the process that serves, and all of its group when it leads one: an engine must not outlive its API server.
+
+    An engine that did would keep its place in Ray, and the next one would wait for it in vain.
+    """
     found = service()
     if found is None:
         return {"was": None}
-    send(found["pid"], signal.SIGTERM)
+    pid = found["pid"]
+    which = {pid} | members(pid)
+    signal_all(which, signal.SIGTERM)
     deadline = time.monotonic() + settings["seconds"]
-    while (service() or {}).get("pid") == found["pid"]:
+    while which := {each for each in which | members(pid) if state(each)[0] != "Z"}:
         if time.monotonic() > deadline:
-            send(found["pid"], signal.SIGKILL)
+            signal_all(which, signal.SIGKILL)
         say("")
         time.sleep(0.2)
-    return {"was": found["pid"]}
+    return {"was": pid}
 
 
-def send(pid, number):
-    """To its whole group when it leads one: an engine must not outlive its API server."""
+def state(pid):
+    """How a process is, by its letter, and its group; one that is gone is as good as one that nobody has waited for."""
     try:
-        if os.getpgid(pid) == pid:
-            os.killpg(pid, number)
-        else:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            letter, _, group = file.read().rpartition(")")[2].split()[:3]
+    except OSError:
+        return "Z", 0
+    return letter, int(group)
+
+
+def members(group):
+    return {int(each) for each in os.listdir("/proc") if each.isdigit() and state(each)[1] == group}
+
+
+def signal_all(pids, number):
+    for pid in pids:
+        try:
             os.kill(pid, number)
-    except ProcessLookupError:
-        return
+        except ProcessLookupError:
+            continue
 
 
 if __name__ == "__main__":
@@ -330,4 +348,5 @@ if __name__ == "__main__":
     if given.startswith("@"):
         with open(given[1:], encoding="utf-8") as file:
             given = file.read()
-    print(json.dumps({"see": see, "join": join, "ready": ready, "stop": stop}[sys.argv[1]](json.loads(given))))
+    found = {"see": see, "join": join, "ready": ready, "stop": stop}[sys.argv[1]](json.loads(given))
+    print(MARK + json.dumps(found), flush=True)

@@ -6,15 +6,17 @@ import json
 import os
 import re
 import signal
-import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cluster import Rig, until
+from hosts import child
 from node import IMAGE, SSH, TLS, Node
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
@@ -526,18 +528,20 @@ def test_an_npu_that_ray_does_not_count_is_named(rig: Rig) -> None:
     assert {found["NPU"] for found in rig.ray().values()} == {2.0}
 
 
-def test_a_worker_whose_port_is_taken_fails_with_its_log(rig: Rig) -> None:
+def test_a_worker_whose_port_is_taken_fails_with_its_log(rig: Rig, tmp_path: Path) -> None:
     spec = small(rig, timeouts={"ray_start": 30, "ray_join": 60, "serve_ready": 60, "stop": 5})
     listen = "import socket, time\nheld = socket.create_server(('', 6380))\nprint('held', flush=True)\ntime.sleep(300)"
-    with subprocess.Popen(rig.node(1).engine.on("python3", "-c", listen), stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
+    holder = rig.node(1).engine.on.start(tmp_path / "held", sys.executable, "-c", listen)
+    try:
+        until(lambda: "held" in (tmp_path / "held").read_text(), 10)
         began = time.monotonic()
         said = applied(rig, spec, code=1)
-        holder.kill()
+    finally:
+        os.kill(child(holder.pid), signal.SIGKILL)
+        holder.wait()
     assert time.monotonic() - began < 55  # it does not wait for all of ray_join once the container has ended
     assert "error: ray: node-1: " in said
-    assert "node-1 container:" in said or "seen" in said
+    assert "What the logs say:" in said
     applied(rig, spec)
     assert serves(rig, spec)
 
@@ -562,7 +566,8 @@ def test_through_ssh(rig: Rig) -> None:
 def test_with_tls(rig: Rig) -> None:
     spec = small(rig, docker=TLS)
     authority, client = rig.authority()
-    with rig.node(0).with_tls(*authority.issue("10.77.0.1")), rig.node(1).with_tls(*authority.issue("10.77.0.2")):
+    own, others = authority.issue("node-0", "10.77.0.1"), authority.issue("node-1", "10.77.0.2")
+    with rig.node(0).with_tls(*own), rig.node(1).with_tls(*others):
         refused = applied(rig, spec, code=1)
         assert "in the way: node-0: connect" in refused
         applied(rig, spec, "--no-serve", **client)
