@@ -187,7 +187,7 @@ def test_settings_may_be_in_a_file(box: Box) -> None:
     file = box.folder / "settings.json"
     file.write_text(json.dumps({"gcs": box.gcs, "port": closed_port()}))
     ended = subprocess.run(box.command(("see", f"@{file}")), capture_output=True, env=box.environment, check=True)
-    assert json.loads(ended.stdout.rpartition("\x1e")[2])["service"] is None
+    assert json.loads(ended.stdout.rpartition(b"\x1e")[2])["service"] is None
 
 
 # ---- see: who serves ------------------------------------------------------------------------------------------
@@ -545,6 +545,6 @@ def test_another_one_that_begins_meanwhile_is_left_alone(box: Box) -> None:
             until(told_to_end.exists)
             box.lock.unlink()
             with box.serving() as other:
-                assert json.loads(stop.communicate(timeout=30)[0]) == {"was": pid}
+                assert json.loads(stop.communicate(timeout=30)[0].rpartition(b"\x1e")[2]) == {"was": pid}
                 assert not alive(pid)
                 assert alive(other)

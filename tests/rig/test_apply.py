@@ -423,11 +423,12 @@ def step(name: str) -> re.Pattern[str]:
     return re.compile(rf"^{name} ", re.MULTILINE)
 
 
-@pytest.mark.parametrize("at", ["make", "head", "workers", "ray", "serve"])
+@pytest.mark.parametrize("at", ["verify", "make", "head", "workers", "ray", "serve"])
 def test_ctrl_c_at_each_step(rig: Rig, at: str) -> None:
     """It ends soon, says how to go on, and the same command does."""
     spec = small(rig)
-    with rig.spawned("apply", spec, *QUICK) as process:
+    options = ("--yes",) if at == "verify" else QUICK
+    with rig.spawned("apply", spec, *options) as process:
         said = told_until(process, step(at))
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
