@@ -136,6 +136,16 @@ class Engine(Looking):
             made = self._api.exec_create(container, list(command), stdout=False, stderr=False)["Id"]
             self._api.exec_start(made, detach=True)
 
+    def _attached(self, container: str) -> Any:
+        """A connection to its stdin and stdout. docker-py's own waits for ever for an engine that says nothing."""
+        told = self._api._post(  # noqa: SLF001
+            self._api._url("/containers/{0}/attach", container),  # noqa: SLF001
+            params={"stdin": 1, "stdout": 1, "stream": 1},
+            headers={"Connection": "Upgrade", "Upgrade": "tcp"},
+            stream=True,
+        )
+        return self._api._get_raw_response_socket(told)  # noqa: SLF001
+
     @contextmanager
     def held(self, container: str) -> Iterator[Holding]:
         """Starts a container and keeps its stdin open: made with StdinOnce, it ends when this connection does.
@@ -146,7 +156,7 @@ class Engine(Looking):
         with ExitStack() as stack:
             stack.callback(self._let_go, container)
             with self._step("hold a container"):
-                attached = self._api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stream": 1})
+                attached = self._attached(container)
             stack.callback(_hang_up, attached)
             self.start(container)
             yield Holding(getattr(attached, "_sock", attached))
