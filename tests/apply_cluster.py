@@ -210,7 +210,9 @@ class Rack:
 
     def touched(self) -> list[str]:
         """Containers of others to which something was done."""
-        return [f"{node.name}: touched: {node.others} {now}" for node in self.all if (now := node.foreign()) != node.others]
+        return [
+            f"{node.name}: touched: {node.others} {now}" for node in self.all if (now := node.foreign()) != node.others
+        ]
 
     # ---- What runs -----------------------------------------------------------------------------------------
 

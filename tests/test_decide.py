@@ -540,6 +540,15 @@ def test_an_image_that_is_missing_is_pulled_where_it_is_needed() -> None:
     assert "  ! node-2  quay.io/ascend/vllm-ascend:v0.11.0 is not there yet: apply pulls it\n" in text(decision)
 
 
+def test_the_heads_image_is_pulled_whenever_anything_changes() -> None:
+    """The lock is a container of it."""
+    sights = inspected(on(healthy(PLAN), HEAD, image=None), TWO)
+    assert "  ! node-0  quay.io/ascend/vllm-ascend:v0.11.0 is not there yet: apply pulls it\n" in text(
+        decided(PLAN, sights)
+    )
+    assert "apply pulls it" not in text(decided(PLAN, on(healthy(PLAN), HEAD, image=None)))
+
+
 def test_an_image_that_is_missing_where_all_runs_changes_nothing() -> None:
     """It was untagged, or removed by force: what runs of it runs on."""
     decision = decided(PLAN, on(healthy(PLAN), TWO, image=None))
@@ -628,6 +637,36 @@ def test_json_has_old_and_new() -> None:
         "reasons": [{"what": "env.OMP_NUM_THREADS", "old": "8", "new": "9", "hidden": False}],
     }
     assert document["service"]["verb"] == "restart"
+
+
+def test_of_many_reasons_some_are_told() -> None:
+    plan = scenes.changed(lambda spec: spec.update(env={f"V{number}": "1" for number in range(30)}))
+    shown = text(decided(plan, healthy(plan, PLAN)), plan)
+    assert "      env.V9: (none) -> 1\n" in shown
+    assert "      and 20 more\n" in shown
+    assert shown.count("env.V") == 12
+
+
+def test_twelve_nodes_are_named_and_thirteen_are_not() -> None:
+    for count in (12, 13):
+        plan = scenes.plan_of(scenes.spec(count))
+        shown = text(decided(plan, empty(plan)), plan)
+        assert ("node-0, node-1, node-2" in shown) == (count == 12)
+        assert ("node-0 to node-12 (13 nodes)" in shown) == (count == 13)
+
+
+def test_each_sign_has_its_colour() -> None:
+    sights = {**inspected(healthy(PLAN), TWO, found(PLAN, TWO, Status="exited")), ONE: LOST}
+    shown = as_text(PLAN, decided(PLAN, sights, wishes=Wishes(serve=False)), colour=True).splitlines()
+    assert "\x1b[2m  = node-0  as planned\x1b[0m" in shown
+    assert "\x1b[1;31m  ? node-1  unknown\x1b[0m" in shown
+    assert "\x1b[33m  ~ node-2  replace\x1b[0m" in shown
+    assert "\x1b[31m  - service  stop\x1b[0m" in shown
+    assert "\x1b[1;31m  ! in the way: node-1: connect: no answer in time\x1b[0m" in shown
+    assert "      node-2 is replaced" in shown
+    made = as_text(PLAN, decided(PLAN, empty(PLAN)), colour=True).splitlines()
+    assert "\x1b[32m  + node-0, node-1, node-2  create\x1b[0m" in made
+    assert "3 to create; service: start." in made
 
 
 def test_a_view_without_a_container_decides_nothing() -> None:

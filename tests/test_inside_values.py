@@ -20,6 +20,7 @@ from compiler.inside import Completion, Joined, RayNode, Ready, Running, View, W
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from compiler.engine import Engine
 
@@ -32,6 +33,7 @@ class Told:
 
     Attributes:
         commands: What was run.
+        apart: What was started and left to itself.
         files: What was put into a container.
     """
 
@@ -39,6 +41,11 @@ class Told:
         self.out, self.err, self.status = out, err, status
         self.commands: list[Sequence[str]] = []
         self.files: dict[str, bytes] = {}
+        self.apart: Sequence[str] = ()
+
+    def run_apart(self, container: str, command: Sequence[str]) -> None:
+        assert container == "c0ffee"
+        self.apart = command
 
     def run(self, container: str, command: Sequence[str], heard: Callable[[str], None]) -> Outcome:
         assert container == "c0ffee"
@@ -173,6 +180,23 @@ def test_the_log_is_heard_line_by_line() -> None:
     inside.ready(engine(told), "c0ffee", PLAN, heard.append)
     assert heard == ["INFO loading", "", "| a table |"]
     assert told.settings["log"] == inside.SERVE_LOG
+
+
+def test_the_service_is_started_apart_and_the_log_of_before_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run here for real, but for the paths of a container."""
+    script, log = tmp_path / "serve.sh", tmp_path / "log" / "serve.log"
+    monkeypatch.setattr(inside, "SERVE", str(script))
+    monkeypatch.setattr(inside, "SERVE_LOG", str(log))
+    for text in (b'echo one; read -r line; echo "got <$line>"; echo two >&2', b"echo three"):
+        told = Told("")
+        inside.serve(engine(told), "c0ffee", text)
+        assert told.files == {str(script): text}
+        script.write_bytes(told.files[str(script)])
+        subprocess.run(told.apart, check=True, input=b"a terminal's\n", capture_output=True)
+    assert log.read_text() == "three\n"
+    assert log.with_name("serve.log.1").read_text() == "one\ngot <>\ntwo\n"
 
 
 # ---- What is no word of its -----------------------------------------------------------------------------------

@@ -152,6 +152,11 @@ def test_a_head_that_cannot_mark_the_cache_is_the_one_to_blame() -> None:
     assert [node for node, _ in inside(joined(node_0=unmarked, node_1=one, node_2=two))] == [HEAD.name]
 
 
+def test_without_a_worker_on_the_head_nothing_is_compared_with_it() -> None:
+    others = witness(PLAN, 1, mark=False, ray="2.40.0")
+    assert inside(joined(node_0=None, node_1=others)) == [(HEAD.name, "from inside a Ray worker: no worker answered")]
+
+
 def test_a_placement_group_that_cannot_be_had() -> None:
     found = inside(joined(group="not within 60 s; 16 NPU are free"))
     text = "a placement group of 24 x 1 NPU cannot be had: not within 60 s; 16 NPU are free"

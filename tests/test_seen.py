@@ -153,16 +153,48 @@ def test_states(state: dict[str, Any], text: str, *, running: bool) -> None:
     assert there.running == running
 
 
+@pytest.mark.parametrize(
+    ("state", "clause"),
+    [
+        ({"Status": "exited", "ExitCode": 1}, "has exited with status 1"),
+        ({"Status": "created"}, "was never started"),
+        ({"Status": "created", "Error": "no space"}, "was never started: no space"),
+        ({"Status": "paused"}, "is paused"),
+    ],
+)
+def test_what_is_said_of_a_container(state: dict[str, Any], clause: str) -> None:
+    assert seen.container(found(PLAN, "node-1", **state)).state.clause == clause
+
+
+def test_what_nobody_asked_for_is_dockers_own() -> None:
+    """A container of `docker run IMAGE`; an older or newer engine may leave out what is not set."""
+    own = {
+        "shm_size": str(64 << 20),
+        "stop_seconds": "10",
+        "network": "default",
+        "restart": "no",
+        "user": "root",
+        "init": "false",
+        "privileged": "false",
+    }
+    document = scenes.alien("other")
+    assert {name: seen.container(document).traits[name] for name in own} == own
+    assert "devices" not in seen.container(document).traits
+    document["HostConfig"] = {}
+    assert {name: seen.container(document).traits[name] for name in own} == own
+
+
 def test_a_container_that_was_never_started_has_no_time() -> None:
     document = found(PLAN, "node-1", Status="created")
     assert document["State"]["StartedAt"] == NEVER
     assert seen.container(document).state.started == 0.0
 
 
-def test_of_an_old_engine_that_tells_no_status_the_truth_is_taken() -> None:
+@pytest.mark.parametrize(("running", "status"), [(True, "running"), (False, "exited")])
+def test_of_an_old_engine_that_tells_no_status_the_truth_is_taken(*, running: bool, status: str) -> None:
     document = found(PLAN, "node-1", Status=None)
-    document["State"]["Running"] = False
-    assert seen.container(document).state.status == "exited"
+    document["State"]["Running"] = running
+    assert seen.container(document).state.status == status
 
 
 def test_lists_that_are_null_are_empty() -> None:
@@ -176,6 +208,13 @@ def test_lists_that_are_null_are_empty() -> None:
     assert there.labels == {}
     assert there.devices == ()
     assert not [what for what in there.traits if what.startswith(("env.", "labels.", "mounts.", "ulimits."))]
+
+
+def test_what_an_engine_leaves_out_is_none() -> None:
+    document = found(PLAN, "node-1", Status="exited")
+    for key in ("StartedAt", "Error", "OOMKilled", "ExitCode"):
+        del document["State"][key]
+    assert seen.container(document).state == seen.State("exited")
 
 
 def test_a_container_is_shown_without_its_environment() -> None:
@@ -293,6 +332,16 @@ def test_an_image() -> None:
         "User": "",
         "Labels": {"org.opencontainers.image.version": "22.04"},
     }
+
+
+def test_what_the_body_says_goes_before_what_the_image_brings() -> None:
+    body = {**body_of(PLAN, "node-1"), "Entrypoint": ["own"], "User": "me"}
+    config = {"Env": ["OMP_NUM_THREADS=1", "THEIRS=2"], "Entrypoint": ["theirs"], "User": "you"}
+    wanted = seen.desired(body, seen.image({"Id": "sha256:1", "Config": config}))
+    names = ("entrypoint", "user", "env.OMP_NUM_THREADS", "env.THEIRS")
+    assert [wanted[name] for name in names] == ["own", "me", "8", "2"]
+    wanted = seen.desired(body_of(PLAN, "node-1"), seen.image({"Id": "sha256:1", "Config": config}))
+    assert [wanted[name] for name in names] == ["theirs", "you", "8", "2"]
 
 
 def test_an_image_that_was_loaded_from_a_file_has_no_digests() -> None:

@@ -111,6 +111,10 @@ def test_with_a_ray_that_does_not_answer_it_does_not_serve() -> None:
     assert [fault.text for fault in found.wrong] == ["Ray does not answer: refused"]
 
 
+def test_of_a_ray_that_does_not_answer_now_no_list_is_believed() -> None:
+    assert not stands(viewed(PLAN, healthy(PLAN), fault="refused")).serves
+
+
 def test_when_the_head_cannot_be_looked_at_nothing_is_said_to_serve() -> None:
     found = stands({**healthy(PLAN), HEAD: Sight(HEAD, fault="connect: refused", to_do="start it")})
     assert not found.serves
@@ -162,6 +166,14 @@ def test_a_node_that_is_gone_from_the_spec() -> None:
     theirs = theirs._replace(labels={**theirs.labels, "ascend-cluster.node": "node-9"})
     found = stands({**healthy(PLAN), "node-9": scenes.there("node-9", theirs)}, gone=[gone])
     assert of(found, "node-9")[:5] == ("node-9", "gone", "running", HOUR, None)
+    assert found.serves
+    assert found.differs
+
+
+def test_a_node_that_is_gone_and_cannot_be_looked_at_may_run_still() -> None:
+    gone = Member("node-9", "192.168.10.99", "ssh://x")
+    sights = {**healthy(PLAN), "node-9": Sight("node-9", fault="connect: refused", to_do="x")}
+    found = stands(sights, gone=[gone])
     assert found.serves
     assert found.differs
 

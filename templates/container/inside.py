@@ -5,8 +5,8 @@
     inside.py ready  SETTINGS  follow serve.sh's log until the service answers a completion, or has ended
     inside.py stop   SETTINGS  end the service, and wait until it has ended
 
-SETTINGS is JSON, or @FILE with it. The result is the line on stdout that begins with MARK, as JSON; what happens meanwhile, lines on stderr.
-It runs with any Python from 3.9 on and needs nothing but Ray.
+SETTINGS is JSON, or @FILE with it. The result is the line on stdout that begins with MARK, as JSON; what happens
+meanwhile, lines on stderr. It runs with any Python from 3.9 on and needs nothing but Ray.
 """
 
 import http.client
