@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Self
 
 from compiler.say import AT_FAULT, DONE, USAGE, coloured, say
@@ -38,8 +39,10 @@ def verify(options: argparse.Namespace, plan: Plan) -> int:
         return USAGE
     asked = Options(only, skip, options.parallel, options.timeout, _answer_seconds(options.timeout))
     answers: list[Answer] = []
-    with _Progress(len(options.node or plan.nodes), quiet=options.quiet) as progress:
-        for news in verify(plan, _scripts(plan, options.node), asked):
+    asking = verify(plan, _scripts(plan, options.node), asked)
+    # Closed whatever happens here: then it takes away what it has left on the nodes.
+    with closing(asking), _Progress(len(options.node or plan.nodes), quiet=options.quiet) as progress:
+        for news in asking:
             progress.show(news.node, news.text)
             if news.answer:
                 answers.append(news.answer)

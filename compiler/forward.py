@@ -69,7 +69,7 @@ def forwarded(url: str, seconds: float) -> Iterator[Forwarded]:
             yield way
         finally:
             process.terminate()
-            process.wait()
+            process.communicate()
     finally:
         shutil.rmtree(folder)
 
@@ -77,7 +77,7 @@ def forwarded(url: str, seconds: float) -> Iterator[Forwarded]:
 def _start(url: str, folder: str, seconds: float, said: int) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            command(url, f"{folder}/socket", seconds), stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            command(url, f"{folder}/socket", seconds), stdin=subprocess.PIPE, stdout=said, stderr=said
         )
     except FileNotFoundError:
         raise SshFailed("there is no ssh on this machine") from None
@@ -96,12 +96,13 @@ def command(url: str, socket: str, seconds: float) -> tuple[str, ...]:
         "LogLevel=ERROR",
     )
     return (
-        *("ssh", "-N", "-T"),
+        *("ssh", "-T"),
         *(word for option in options for word in ("-o", option)),
         *(("-p", str(parts.port)) if parts.port else ()),
         *(("-l", parts.username) if parts.username else ()),
         *("-L", f"{socket}:{REMOTE_SOCKET}"),
         *("--", parts.hostname or ""),
+        "cat",  # it ends when our end of its stdin does, also when we are killed: no ssh is left behind
     )
 
 

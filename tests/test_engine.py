@@ -129,10 +129,11 @@ def test_no_proxy_of_the_web_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ssh_is_given_what_the_address_says_and_never_asks() -> None:
     words = command("ssh://admin@10.0.0.1:2222", "/run/socket", 20)
-    assert words[:3] == ("ssh", "-N", "-T")
+    assert words[:2] == ("ssh", "-T")
     assert "BatchMode=yes" in words
     assert "ConnectTimeout=20" in words
-    assert words[-8:] == ("-p", "2222", "-l", "admin", "-L", "/run/socket:/var/run/docker.sock", "--", "10.0.0.1")
+    way = ("-L", "/run/socket:/var/run/docker.sock")
+    assert words[-9:] == ("-p", "2222", "-l", "admin", *way, "--", "10.0.0.1", "cat")
 
 
 def test_without_ssh_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

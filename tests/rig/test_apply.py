@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
 pytestmark = [
     pytest.mark.rig,
@@ -562,6 +562,24 @@ def test_through_ssh(rig: Rig) -> None:
         assert serves(rig, spec)
         assert rig.compiler("down", spec, "--yes", "--no-wait").returncode == 0
     assert nothing_left(rig)
+
+
+def test_killed_it_leaves_no_ssh(rig: Rig) -> None:
+    spec = small(rig, docker=SSH)
+    first, second = sshds(rig)
+    with first, second:
+        applied(rig, spec, "--no-serve")
+        with rig.spawned("logs", spec, "--follow") as following:
+            until(lambda: len(ways(following.pid)) == 2, 20)
+            ssh = ways(following.pid)
+            following.kill()
+        until(lambda: not any(os.path.exists(f"/proc/{each}") for each in ssh), 10)
+
+
+def ways(parent: int) -> list[str]:
+    """The processes of ssh that a program has started."""
+    threads = Path(f"/proc/{parent}/task").glob("*/children")
+    return [pid for each in threads for pid in each.read_text(encoding="ascii").split()]
 
 
 def test_with_tls(rig: Rig) -> None:
