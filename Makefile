@@ -60,9 +60,9 @@ fix: $(VENV)/.tests ## format the code and mend what ruff can mend
 
 .PHONY: snapshots
 snapshots: $(VENV)/.tests schema render ## rewrite every golden file; read the diff as carefully as code
-	-$(PYTEST) tests/test_cases.py --snapshot-update --allow-snapshot-deletion --quiet
+	-$(PYTEST) tests/test_cases.py tests/test_standing.py --snapshot-update --allow-snapshot-deletion --quiet
 	UPDATE_DOCS=1 $(PYTEST) tests/test_docs.py tests/test_parallelism.py tests/test_explain.py tests/test_triage.py --quiet
-	$(PYTEST) tests/test_cases.py tests/test_docs.py tests/test_parallelism.py tests/test_explain.py tests/test_triage.py --quiet
+	$(PYTEST) tests/test_cases.py tests/test_standing.py tests/test_docs.py tests/test_parallelism.py tests/test_explain.py tests/test_triage.py --quiet
 
 .PHONY: schema
 schema: $(VENV)/.compiler ## rewrite schema/cluster.schema.json

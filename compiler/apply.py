@@ -77,8 +77,8 @@ class _Apply:
         self.nodes = {node.name: node for node in job.plan.nodes}
         self.changed = [each.node for each in job.decision.to("create", "replace")]
         self.made: dict[str, act.Made] = {}
-        left = (each for each in job.decision.to("leave") if each.there and each.node in self.nodes)
-        self.running = {each.node: each.there.id for each in left if each.there}
+        left = ((each.node, each.there) for each in job.decision.to("leave") if each.node in self.nodes)
+        self.running = {name: there.id for name, there in left if there and there.state.status == "running"}
         self.noted = job.sights[self.head].members
         self.away: set[str] = set()  # where the old container is removed
         self.touched = False
@@ -119,7 +119,8 @@ class _Apply:
             return "its new container runs"
         if each.there and each.node not in self.away:
             return "its old container is there, or it did not answer"
-        return "its container is removed" + (", the new one is made and not started" if each.node in self.made else "")
+        gone = "its container is removed" if each.there else "it has no container"
+        return gone + (", the new one is made and not started" if each.node in self.made else "")
 
     def _prepared(self) -> Iterator[Event]:
         """Nothing of it touches what runs."""
@@ -190,15 +191,13 @@ class _Apply:
             self.touched = True
             yield from service_ended(self.fleet, self.plan, head.there.id)
         old = {each.node: (each.there,) for each in decision.to("replace", "remove") if each.there}
-        ours = {made.id for made in self.made.values()}
-        leftover = {
-            name: left for name, found in decision.leftover.items() if (left := [x for x in found if x.id not in ours])
-        }
-        if old or leftover:
+        left = decision.leftover
+        away = {name: (*left.get(name, ()), *old.get(name, ())) for name in (*left, *old)}
+        if away:
             with timed(self.fleet, "stop", "end the old containers, and wait for the NPUs", len(old)) as step:
                 yield step.began
                 self.touched = True
-                yield from removed(self.fleet, self.plan, {**leftover, **old}, self.away.add)
+                yield from removed(self.fleet, self.plan, away, self.away.add)
                 yield from freed(self.fleet, self.plan, self._scripts([name for name in old if name in self.nodes]))
                 yield step.ended
         self.touched = True

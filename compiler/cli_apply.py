@@ -150,16 +150,19 @@ def _still(cluster: Plan, found: Found, again: Found) -> None:
     faults = again.decision.faults
     if faults:
         raise Failed(tuple(Failure(fault.node, "plan", fault.text, fault.to_do) for fault in faults))
+    both = _to_containers(found.decision), _to_containers(again.decision)
+    changed = sorted({name for name, _, _ in both[0] ^ both[1]})
     loaded = _loading(cluster, found) and not _loading(cluster, again)
-    verbs = again.decision.service.verb, found.decision.service.verb
-    if _to_nodes(again.decision) != _to_nodes(found.decision) or (verbs[0] != verbs[1] and not loaded):
+    if found.decision.service.verb != again.decision.service.verb and not loaded:
+        changed = changed or [cluster.head.name]
+    if changed:
         text = "the nodes have changed since the plan was shown"
-        raise Failed((Failure("", "plan", text, "look at the new plan: compiler plan SPEC"),))
+        raise Failed((Failure(", ".join(changed), "plan", text, "look at the new plan: compiler plan SPEC"),))
 
 
-def _to_nodes(decision: Decision) -> list[tuple[str, ...]]:
+def _to_containers(decision: Decision) -> set[tuple[str, str, str]]:
     """What is done to which container: not how long something took, nor what the engine may tell in other words."""
-    return [(each.node, each.verb, each.there.id if each.there else "") for each in decision.nodes]
+    return {(each.node, each.verb, each.there.id if each.there else "") for each in decision.nodes}
 
 
 def down(options: argparse.Namespace, cluster: Plan) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import shlex
 import sys
 import threading
 import time
@@ -71,9 +72,10 @@ def _text(spec: str, cluster: Plan, stands: Standing) -> str:
         lines.append(f"  and {len(stands.nodes) - len(shown)} more, which run as the spec says")
     for fault in stands.wrong:
         where = f"{fault.node}: " if fault.node else ""
-        lines += [f"wrong: {where}{one_line(fault.text)}", f"  = hint: {one_line(fault.to_do).replace('SPEC', spec)}"]
+        to_do = one_line(fault.to_do).replace("SPEC", shlex.quote(spec))
+        lines += [f"wrong: {where}{one_line(fault.text)}", f"  = hint: {to_do}"]
     if stands.differs and not stands.wrong:
-        lines += ["it is not all as the spec says", f"  = hint: compiler plan {spec}"]
+        lines += ["it is not all as the spec says", f"  = hint: compiler plan {shlex.quote(spec)}"]
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ import urllib3.exceptions
 from compiler.clean import one_line
 
 # What an answer leads to that is no JSON, or is not built as an engine's is.
-_ODD_ANSWERS = (ValueError, LookupError, TypeError, AttributeError)
+_ODD_ANSWERS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 # What docker-py lets through: its own, requests' (which are OSErrors, too), urllib3's, and those.
 FAILURES = (docker.errors.DockerException, urllib3.exceptions.HTTPError, OSError, *_ODD_ANSWERS)
 _TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
