@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-# Control characters, and those of Unicode that turn the direction of what follows: https://trojansource.codes
+# Control characters, those of Unicode that turn the direction of what follows (https://trojansource.codes), and halves
+# of surrogate pairs, which JSON may hold and nothing can write.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 _COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}m")
 

@@ -109,8 +109,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _line(text: str) -> str:
-    """As one line, whatever a daemon said; half of a surrogate pair, which JSON may hold, could not be written."""
-    return one_line(text, 2000).encode(errors="replace").decode()
+    return one_line(text, 2000)
 
 
 def _consequences(plan: Plan, decision: Decision) -> Iterator[str]:

@@ -136,23 +136,18 @@ def container(found: Mapping[str, Any]) -> Seen:
 
 
 def _state(found: Mapping[str, Any]) -> State:
-    status = _line(str(found.get("Status") or ("running" if found["Running"] else "exited")))
+    status = one_line(str(found.get("Status") or ("running" if found["Running"] else "exited")))
     started = str(found.get("StartedAt") or _NEVER)
     return State(
         status=status,
         exit_code=_whole(found.get("ExitCode") or 0),
         oom_killed=bool(found.get("OOMKilled")),
-        error=_line(str(found.get("Error") or "")),
+        error=one_line(str(found.get("Error") or "")),
         started=0.0 if started.startswith(_NEVER) else moment(started),
     )
 
 
 _NEVER = "0001-"
-
-
-def _line(text: str) -> str:
-    """As one line; half of a surrogate pair, which JSON may hold, could not be written anywhere."""
-    return one_line(text).encode(errors="replace").decode()
 
 
 def _whole(number: Any) -> int:
