@@ -53,7 +53,9 @@ socket.create_connection(sys.argv[1].split(":"), 5)' "$head" 2>/dev/null; do
   done
 done
 
-timeout --kill-after=10 "$limit" "$@" </dev/null &
+# Ray itself gives a busy host ten seconds to register:
+# https://github.com/ray-project/ray/blob/ray-2.48.0/src/ray/common/ray_config_def.h
+RAY_raylet_start_wait_time_s=$limit timeout --kill-after=10 "$limit" "$@" </dev/null &
 group=$!
 wait "$group" || fail "ray start failed with status $? (124: not done in $limit s); see the lines above"
 echo "ray-start: Ray runs on $address" >&2

@@ -60,7 +60,9 @@ sys.exit(datagram.getsockname()[0] != sys.argv[1])' "$address" 2>/dev/null ||
   die "this host does not own $address: is it the right node, has the container --net=host? See \`ip addr\`"
 
 # `timeout` makes a process group and Ray stays in it: if Ray does not come up in time, none of it is left.
-timeout --kill-after=10 "$limit" \
+# Ray itself gives a busy host ten seconds to register:
+# https://github.com/ray-project/ray/blob/ray-2.48.0/src/ray/common/ray_config_def.h
+RAY_raylet_start_wait_time_s=$limit timeout --kill-after=10 "$limit" \
   ray \
   start \
   --address=10.1.0.10:6379 \
