@@ -131,7 +131,9 @@ class _Apply:
         if not self.changed:
             return
         if self.job.verify:
-            yield from verified(fleet, plan, self.job.scripts, self.job.verify)
+            # With --node, one that cannot be reached is left as it is.
+            reached = [node.name for node in plan.nodes if not self.job.sights[node.name].fault]
+            yield from verified(fleet, plan, self._scripts(reached), self.job.verify)
         yield from images_are_one(fleet, plan, sorted({self.head, *self.changed}, key=lambda name: name != self.head))
         with timed(fleet, "make", "make the containers, not started yet", len(self.changed)) as step:
             yield step.began

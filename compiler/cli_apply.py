@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
+from compiler.clean import one_line
 from compiler.cli_course import Screen
 from compiler.cli_nodes import unknown
 from compiler.course import Began, Failed, Failure
@@ -24,10 +25,12 @@ from compiler.sight import Sight, look
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from compiler.course import Event
     from compiler.decide import Decision
-    from compiler.engine import Engine
+    from compiler.down import Task
+    from compiler.engine import Engine, Holding
     from compiler.fleet import Hand
     from compiler.plan import Plan
 
@@ -59,45 +62,60 @@ def plan(options: argparse.Namespace, cluster: Plan) -> int:
 
 def apply(options: argparse.Namespace, cluster: Plan) -> int:
     """Shows the plan, asks, and carries it out."""
+    return _ended("apply", options, cluster, _applied)
+
+
+def down(options: argparse.Namespace, cluster: Plan) -> int:
+    """Removes exactly what was made for this cluster."""
+    return _ended("down", options, cluster, _downed)
+
+
+def _ended(
+    command: str,
+    options: argparse.Namespace,
+    cluster: Plan,
+    do: Callable[[argparse.Namespace, Plan, Fleet[Engine], Screen], int],
+) -> int:
+    """Does it, and says how it ended when it did not come to its end."""
     wrong = unknown("node", options.node, [node.name for node in cluster.nodes])
     if wrong:
         say(wrong)
         return USAGE
     with Fleet(urls_of(cluster), limits_of(options), connected) as fleet, Screen(quiet=options.quiet) as screen:
         try:
-            return _applied(options, cluster, fleet, screen)
+            with interruptible(fleet):
+                return do(options, cluster, fleet, screen)
         except Failed as failed:
             screen.failed(failed, options.spec)
-            say(f"\nThe same command goes on from here: {_again('apply', options)}")
-            return AT_FAULT
+        except EngineFault as fault:  # while the lock is taken
+            failure = Failure(cluster.head.name, fault.step, fault.cause, fault.to_do)
+            screen.failed(Failed((failure,)), options.spec)
         except Locked as locked:
             say(f"error: {cluster.head.name}: {locked}\n  = hint: {locked.to_do}")
             return AT_FAULT
-        except EngineFault as fault:
-            screen.failed(Failed((Failure(cluster.head.name, fault.step, fault.cause, fault.to_do),)), options.spec)
-            return AT_FAULT
         except Stopped:
-            say(f"\nstopped between two steps. To go on: {_again('apply', options)}")
+            say(f"\nstopped between two steps. To go on: {_again(command, options)}")
             return INTERRUPTED
+        say(f"\nThe same command goes on from here: {_again(command, options)}")
+        return AT_FAULT
 
 
 def _applied(options: argparse.Namespace, cluster: Plan, fleet: Fleet[Engine], screen: Screen) -> int:
-    with interruptible(fleet):
-        found = looked(fleet, cluster, _wishes(options), screen)
-        decision = found.decision
-        sys.stdout.write(as_text(cluster, decision, colour=coloured(sys.stdout)))
-        sys.stdout.flush()
-        missing = _missing_secrets(cluster, decision)
-        if missing:
-            say(f"error: {', '.join(missing)}: not set here, and the new containers need it")
-            say(f"  = hint: export {' '.join(f'{name}=...' for name in missing)}")
-        if decision.faults or missing:
-            return AT_FAULT
-        if not decision.changes and not _loading(cluster, found) and _noted(cluster, found):
-            return _nothing_to_do(options, cluster, found)
-        if decision.changes and not options.yes and not confirmed("Apply this?"):
-            return USAGE if not sys.stdin.isatty() else AT_FAULT
-        _carried_out(options, cluster, fleet, screen, found)
+    found = looked(fleet, cluster, _wishes(options), screen)
+    decision = found.decision
+    sys.stdout.write(as_text(cluster, decision, colour=coloured(sys.stdout)))
+    sys.stdout.flush()
+    missing = _missing_secrets(cluster, decision)
+    if missing:
+        say(f"error: {', '.join(missing)}: not set here, and the new containers need it")
+        say(f"  = hint: export {' '.join(f'{name}=...' for name in missing)}")
+    if decision.faults or missing:
+        return AT_FAULT
+    if not decision.changes and not _loading(cluster, found) and _noted(cluster, found):
+        return _nothing_to_do(options, cluster, found)
+    if decision.changes and not options.yes and not confirmed("Apply this?"):
+        return USAGE if not sys.stdin.isatty() else AT_FAULT
+    _carried_out(options, cluster, fleet, screen, found)
     _summary(options, cluster, found, screen)
     return DONE
 
@@ -121,8 +139,7 @@ def _carried_out(
         )
     serve = render_file(cluster, f"{head}/serve.sh")
     assert serve is not None, "every bundle has one"  # noqa: S101
-    seconds = fleet.limits.answer_seconds
-    with holding(cluster, cluster.container.image, "apply", seconds=seconds, patience=options.lock_timeout) as held:
+    with holding(fleet, cluster, cluster.container.image, "apply", options.lock_timeout) as held:
         again = looked(fleet, cluster, _wishes(options), screen)
         _still(cluster, found, again)
         job = Job(
@@ -134,11 +151,20 @@ def _carried_out(
             serve=serve.content,
             verify=None if options.skip_verify else Options(parallel=options.parallel, seconds=options.verify_timeout),
         )
-        for event in apply(fleet, job):
-            if isinstance(event, Began) and held.lost():
-                text = "the lock was taken away: somebody removed its container, or the head's Docker was restarted"
-                raise Failed((Failure(cluster.head.name, event.step, text, "see who else is at work there"),))
-            screen.show(event)
+        _shown(apply(fleet, job), cluster, held, screen)
+
+
+def _shown(events: Iterable[Event], cluster: Plan, held: Holding | None, screen: Screen) -> None:
+    """Shows what happens, as long as the lock is held.
+
+    Raises:
+        Failed: It is held no more; or whatever the events raise.
+    """
+    for event in events:
+        if isinstance(event, Began) and held and held.lost():
+            text = "the lock was taken away: somebody removed its container, or the head's Docker was restarted"
+            raise Failed((Failure(cluster.head.name, event.step, text, "see who else is at work there"),))
+        screen.show(event)
 
 
 def _still(cluster: Plan, found: Found, again: Found) -> None:
@@ -165,36 +191,14 @@ def _to_containers(decision: Decision) -> set[tuple[str, str, str]]:
     return {(each.node, each.verb, each.there.id if each.there else "") for each in decision.nodes}
 
 
-def down(options: argparse.Namespace, cluster: Plan) -> int:
-    """Removes exactly what was made for this cluster."""
-    wrong = unknown("node", options.node, [node.name for node in cluster.nodes])
-    if wrong:
-        say(wrong)
-        return USAGE
-    with Fleet(urls_of(cluster), limits_of(options), connected) as fleet, Screen(quiet=options.quiet) as screen:
-        try:
-            with interruptible(fleet):
-                return _downed(options, cluster, fleet, screen)
-        except Failed as failed:
-            screen.failed(failed, options.spec)
-            say(f"\nThe same command goes on from here: {_again('down', options)}")
-            return AT_FAULT
-        except Locked as locked:
-            say(f"error: {cluster.head.name}: {locked}\n  = hint: {locked.to_do}")
-            return AT_FAULT
-        except Stopped:
-            say(f"\nstopped between two steps. To go on: {_again('down', options)}")
-            return INTERRUPTED
-
-
 def _downed(options: argparse.Namespace, cluster: Plan, fleet: Fleet[Engine], screen: Screen) -> int:
-    from compiler.down import Task, down, ours  # noqa: PLC0415
+    from compiler.down import down, ours  # noqa: PLC0415
     from compiler.render import render_on_nodes  # noqa: PLC0415
 
     found = looked(fleet, cluster, Wishes(), screen)
     task = ours(cluster, found.sights, options.node)
     for line in task.lines():
-        print(line)
+        print(f"  - {one_line(line)}")
     for sight in task.unreached:
         say(f"error: {sight.node}: {sight.fault}\n  = hint: {sight.to_do}")
     if not task.containers and not task.notes:
@@ -203,19 +207,31 @@ def _downed(options: argparse.Namespace, cluster: Plan, fleet: Fleet[Engine], sc
     if not options.yes and not confirmed("Remove this?"):
         return USAGE if not sys.stdin.isatty() else AT_FAULT
     image = task.image(cluster)
-    lock = (
-        holding(cluster, image, "down", seconds=fleet.limits.answer_seconds, patience=options.lock_timeout)
-        if image
-        else nullcontext()
-    )
     if not image:
         say("no lock is held: the head cannot be reached, or has no image to make one of")
     scripts = {} if options.no_wait else render_on_nodes(cluster, "verify.sh")
-    with lock:
-        for event in down(fleet, cluster, Task(*task), scripts):
-            screen.show(event)
+    with holding(fleet, cluster, image, "down", options.lock_timeout) if image else nullcontext() as held:
+        if held:  # somebody may have been at work meanwhile
+            _same(task, ours(cluster, looked(fleet, cluster, Wishes(), screen).sights, options.node))
+        _shown(down(fleet, cluster, task, scripts), cluster, held, screen)
     print(f"{cluster.name}: removed {task.text}; nothing else was touched")
     return AT_FAULT if task.unreached else DONE
+
+
+def _same(task: Task, again: Task) -> None:
+    """What was shown is what is there.
+
+    Raises:
+        Failed: It is not, or a node cannot be looked at any more.
+    """
+    known = {sight.node for sight in task.unreached}
+    lost = [Failure(each.node, "look", each.fault, each.to_do) for each in again.unreached if each.node not in known]
+    changed = [node for node in {**task.ids, **again.ids} if task.ids.get(node) != again.ids.get(node)]
+    if lost:
+        raise Failed(tuple(lost))
+    if changed:
+        text = "the containers have changed since they were shown"
+        raise Failed((Failure(", ".join(changed), "look", text, "look at what is there now: compiler status SPEC"),))
 
 
 # ---- What they share ------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from compiler.cli_nodes import unknown
 from compiler.decide import Wishes
 from compiler.engine import looking
 from compiler.engine_fault import EngineFault
+from compiler.engine_look import MOST_ADDED
 from compiler.fleet import Fleet
 from compiler.inside import SERVE_LOG
 from compiler.say import AT_FAULT, DONE, USAGE, coloured, say
@@ -132,7 +133,7 @@ def logs(options: argparse.Namespace, cluster: Plan) -> int:
     with Fleet(urls_of(cluster), limits_of(options), looking) as fleet:
         for name in wanted:
             threading.Thread(target=_read, args=(fleet, cluster, name, options, heard), daemon=True).start()
-        return _printed(heard, len(wanted), prefix=len(wanted) > 1)
+        return _printed(heard, len(wanted), options.spec)
 
 
 def _read(
@@ -162,27 +163,36 @@ def _lines(fleet: Fleet[Looking], cluster: Plan, name: str, options: argparse.Na
         return
     if there.state.status != "running":
         raise EngineFault("read a log", f"the head's container {there.state.text}", "compiler apply SPEC")
-    text = engine.run(there.id, ("tail", "-n", str(options.tail), SERVE_LOG), lambda _: None)
-    if text.status:
+    yield from _of_service(engine, there.id, options)
+
+
+def _of_service(engine: Looking, container: str, options: argparse.Namespace) -> Iterator[str]:
+    place = engine.last_lines(container, SERVE_LOG, options.tail)
+    if place is None:
         raise EngineFault("read a log", "nothing has been served in this container", "compiler apply SPEC")
-    yield from text.out.splitlines()
-    offset, rest = engine.size(there.id, SERVE_LOG), b""
-    while options.follow:
-        time.sleep(_FOLLOW_SECONDS)
-        added = engine.added(there.id, SERVE_LOG, offset)
-        offset += len(added)
-        *whole, rest = (rest + added).split(b"\n")
-        yield from (line.decode(errors="replace") for line in whole)
+    line = b""
+    while True:
+        before, (place, added) = place, engine.added(container, SERVE_LOG, place)
+        if place.file != before.file:  # another service has begun
+            added = b"\n" if line else b""
+        *whole, line = (line + added).split(b"\n")
+        yield from (each.decode(errors="replace") for each in whole)
+        if not options.follow and len(added) < MOST_ADDED:
+            break
+        if not added:
+            time.sleep(_FOLLOW_SECONDS)
+    if line:
+        yield line.decode(errors="replace")
 
 
-def _printed(heard: queue.SimpleQueue[tuple[str, str | EngineFault | None]], readers: int, *, prefix: bool) -> int:
-    code = DONE
+def _printed(heard: queue.SimpleQueue[tuple[str, str | EngineFault | None]], readers: int, spec: str) -> int:
+    code, prefix = DONE, readers > 1
     while readers:
         name, line = heard.get()
         if line is None:
             readers -= 1
         elif isinstance(line, EngineFault):
-            say(f"error: {name}: {line}\n  = hint: {line.to_do}")
+            say(f"error: {name}: {line}\n  = hint: {line.to_do.replace('SPEC', shlex.quote(spec))}")
             code = AT_FAULT
         else:
             print(f"{name} | {one_line(line, 10_000)}" if prefix else one_line(line, 10_000), flush=True)

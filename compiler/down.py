@@ -39,6 +39,11 @@ class Task(NamedTuple):
     serving: str
 
     @property
+    def ids(self) -> dict[str, set[str]]:
+        """Which containers, by node."""
+        return {node: {each.id for each in found} for node, found in self.containers.items()}
+
+    @property
     def text(self) -> str:
         """How many containers, on how many nodes."""
         found, nodes = sum(map(len, self.containers.values())), len(self.containers)
@@ -48,9 +53,9 @@ class Task(NamedTuple):
         """What will be removed, for people."""
         for node, found in self.containers.items():
             for each in found:
-                yield f"  - {node}  {each.name} ({each.id[:12]}), {each.state.text}"
+                yield f"{node}  {each.name} ({each.id[:12]}), {each.state.text}"
         for node in self.notes:
-            yield f"  - {node}  the note of the members"
+            yield f"{node}  the note of the members"
 
     def image(self, plan: Plan) -> str:
         """An image that is there on the head, for the lock; empty when none is."""

@@ -29,9 +29,9 @@ class EngineFault(Exception):  # noqa: N818 - named for what happened; nothing h
     """
 
     def __init__(self, step: str, cause: str, to_do: str, *, unsure: bool = False) -> None:
-        super().__init__(f"{step}: {cause}")
         self.step = step
         self.cause = one_line(cause)
+        super().__init__(f"{step}: {self.cause}")
         self.to_do = to_do
         self.unsure = unsure
 

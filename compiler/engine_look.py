@@ -7,7 +7,6 @@ the system, becomes an `EngineFault` that says at which step, what the cause was
 from __future__ import annotations
 
 import io
-import shlex
 import struct
 import tarfile
 import time
@@ -28,9 +27,27 @@ if TYPE_CHECKING:
 
 MAX_OUTPUT = 16 << 20  # bytes that are read of one command; verify.sh says a few hundred thousand
 SILENT_SECONDS = 300  # a command that says nothing for so long is given up; verify.sh's slowest check takes 150
+MOST_ADDED = 1 << 20  # bytes of a file that are read at a time
 _MAX_FILE = 200_000  # bytes
 _STDERR = 2
 _STATUS_SECONDS, _LOOK_SECONDS = 5, 0.05  # the engine notes the status a moment after the output has ended
+
+
+# Each is given the file as $0. While they look it grows, and may be moved away.
+_LAST_LINES = """
+found=$(stat --format='%i %s' "$0") && set -- $found &&
+  echo "$1 $(($2 - $(head --bytes="$2" "$0" | tail --lines={lines} | wc --bytes)))"
+"""
+_ADDED = """
+stat --format=%i "$0" && tail --bytes=+{first} "$0" | head --bytes={most}
+"""
+
+
+class Place(NamedTuple):
+    """A place in a file: which one, by its inode, and how many bytes are before it."""
+
+    file: int
+    offset: int
 
 
 class Clock(NamedTuple):
@@ -206,17 +223,27 @@ class Looking:
             if line:
                 yield line
 
-    def added(self, container: str, path: str, offset: int) -> bytes:
-        """What a file in a container holds from `offset` on, at most 1 MiB; nothing when there is no such file."""
-        words = ("bash", "-c", f"tail -c +{offset + 1} {shlex.quote(path)} 2>/dev/null | head -c 1048576")
+    def last_lines(self, container: str, path: str, lines: int) -> Place | None:
+        """Where the last lines of a file in a container begin; None when there is no such file."""
         with self._step("read a file"):
-            made = self._api.exec_create(container, list(words))["Id"]
-            return b"".join(part for _, part in self._output(made))
+            told = self._read(container, _LAST_LINES.format(lines=lines), path).split()
+            return Place(*map(int, told)) if told else None
 
-    def size(self, container: str, path: str) -> int:
-        """The bytes of a file in a container; 0 when there is no such file."""
-        told = self.run(container, ("stat", "-c", "%s", path), lambda _: None)
-        return int(told.out) if told.status == 0 and told.out.strip().isdigit() else 0
+    def added(self, container: str, path: str, place: Place) -> tuple[Place, bytes]:
+        """What a file in a container holds from that place on, at most MOST_ADDED bytes, and where that ends.
+
+        When another file has its name now, the place is the begin of that one.
+        """
+        with self._step("read a file"):
+            told = self._read(container, _ADDED.format(first=place.offset + 1, most=MOST_ADDED), path)
+            file, _, text = told.partition(b"\n")
+            if not file or int(file) == place.file:
+                return place._replace(offset=place.offset + len(text)), text
+            return Place(int(file), 0), b""
+
+    def _read(self, container: str, script: str, path: str) -> bytes:
+        made = self._api.exec_create(container, ["bash", "-c", script, path], stderr=False)["Id"]
+        return b"".join(part for _, part in self._output(made))
 
     def folder(self, container: str, path: str) -> dict[str, str]:
         """The files right in a folder of a container, also of one that has ended: name and text, each from its end."""

@@ -23,9 +23,10 @@ from compiler.plan import LABEL_PREFIX
 from compiler.sight import LOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from compiler.engine import Engine, Holding
+    from compiler.fleet import Fleet
     from compiler.plan import Plan
     from compiler.seen import Seen
 
@@ -43,30 +44,37 @@ class Locked(Exception):  # noqa: N818 - named for what happened; nothing here i
 
 
 @contextmanager
-def holding(plan: Plan, image: str, doing: str, *, seconds: float, patience: float) -> Iterator[Holding]:
-    """Holds the lock of a cluster.
+def holding(fleet: Fleet[Engine], plan: Plan, image: str, doing: str, patience: float) -> Iterator[Holding]:
+    """Holds the lock of a cluster, by a connection of its own.
 
     Args:
+        fleet: How to reach nodes, and when no more shall begin.
         plan: The cluster.
         image: An image that is there on the head.
         doing: What the lock is for, as others are told: `apply`.
-        seconds: What one answer of the engine may take.
-        patience: How long to wait for another who has it.
+        patience: How long to wait for another who has it, in seconds.
 
     Raises:
         Locked: Another one has it.
         EngineFault: The head's engine did not do it.
+        Stopped: No more shall begin, and another one has it still.
     """
-    with connected(plan.head.docker, seconds) as engine:
-        made = _made(engine, plan, image, doing, patience)
-        with engine.held(made) as held:
-            yield held
-
-
-def _made(engine: Engine, plan: Plan, image: str, doing: str, patience: float) -> str:
-    name, word = f"{plan.name}-{LOCK}", secrets.token_hex(8)
-    body = _body(plan, image, doing, word)
     deadline = time.monotonic() + patience
+
+    def again() -> bool:
+        """Whether to try once more, a moment later."""
+        fleet.go_on()
+        time.sleep(_LOOK_SECONDS if time.monotonic() < deadline else 0)
+        return time.monotonic() < deadline
+
+    body = _body(plan, image, doing)
+    reached = connected(plan.head.docker, fleet.limits.answer_seconds)
+    with reached as engine, engine.held(_made(engine, plan, body, again)) as held:
+        yield held
+
+
+def _made(engine: Engine, plan: Plan, body: Mapping[str, Any], again: Callable[[], bool]) -> str:
+    name = f"{plan.name}-{LOCK}"
     while True:
         try:
             return engine.create(name, body)
@@ -78,14 +86,12 @@ def _made(engine: Engine, plan: Plan, image: str, doing: str, patience: float) -
                 raise
         if there is None:  # it ended meanwhile
             continue
-        if there.label("word") == word:  # it was made, and only the answer was lost
+        if there.label("word") == body["Labels"][f"{LABEL_PREFIX}word"]:  # it was made, and only the answer was lost
             return there.id
         if _forsaken(engine, there, plan):
             engine.remove(there.id)
-        elif time.monotonic() >= deadline:
+        elif not again():
             raise _locked(there, plan, name)
-        else:
-            time.sleep(_LOOK_SECONDS)
 
 
 def _forsaken(engine: Engine, there: Seen, plan: Plan) -> bool:
@@ -110,14 +116,14 @@ def _locked(there: Seen, plan: Plan, name: str) -> Locked:
     )
 
 
-def _body(plan: Plan, image: str, doing: str, word: str) -> dict[str, Any]:
+def _body(plan: Plan, image: str, doing: str) -> dict[str, Any]:
     labels = {
         "name": plan.name,
         "role": LOCK,
         "who": f"{_user()}@{socket.gethostname()} (process {os.getpid()})",
         "since": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         "doing": doing,
-        "word": word,
+        "word": secrets.token_hex(8),
     }
     return {
         "Image": image,

@@ -43,6 +43,7 @@ Tell = Callable[[str], None]
 Reach = Callable[["NodePlan"], "AbstractContextManager[Engine]"]
 
 CLEAN_SECONDS = 15
+HURRY_SECONDS = 3  # for the same, when whoever runs it has lost patience
 MARK_SECONDS = 60  # how long the other nodes wait for the head's mark
 
 
@@ -91,6 +92,7 @@ def verify(
     engine; without it, each node gets a connection of its own.
     """
     run = _Run(plan, scripts, options, reach or (lambda node: connected(node.docker, options.answer_seconds)))
+    patience = CLEAN_SECONDS
     try:
         names = sorted(scripts, key=lambda name: name != plan.head.name)  # the others wait for the head's mark
         for news in work(names, run.ask, parallel=options.parallel, seconds=options.seconds):
@@ -99,8 +101,11 @@ def verify(
             else:
                 answer = _answer(news, options)
                 yield Progress(news.node, one_line(answer.fault), answer)
+    except KeyboardInterrupt:
+        patience = HURRY_SECONDS
+        raise
     finally:
-        run.clean()
+        run.clean(patience)
 
 
 def _answer(done: Done[Answer], options: Options) -> Answer:
@@ -122,14 +127,31 @@ class _Run:
         self.nonce = secrets.token_hex(8)
         self.marked = threading.Event()  # the head has left its mark in the shared cache, or never will
         self.mark_left = False
+        self.over = threading.Event()  # nobody waits for an answer any more
         self.open: dict[str, ExitStack] = {}
+        self.ended: dict[str, threading.Event] = {}
         self.inside: dict[str, Inside] = {}
         if plan.head.name not in scripts or not options.wants("cache[shared]"):
             self.marked.set()
 
     def ask(self, name: str, tell: Tell) -> Answer:
         """All that one node says."""
-        node = self.nodes[name]
+        ended = self.ended[name] = threading.Event()
+        try:
+            return self._all(self.nodes[name], self._heeding(tell))
+        finally:
+            ended.set()
+
+    def _heeding(self, tell: Tell) -> Tell:
+        def told(text: str) -> None:
+            if self.over.is_set():
+                raise EngineFault("stop", "nobody waits for an answer any more", "run it again")
+            tell(text)
+
+        return told
+
+    def _all(self, node: NodePlan, tell: Tell) -> Answer:
+        name = node.name
         stack = self.open[name] = ExitStack()
         try:
             answer = self._ask(node, tell, stack)
@@ -208,16 +230,18 @@ class _Run:
         except (ValueError, KeyError, TypeError):
             raise unread(ended) from None
 
-    def clean(self) -> None:
+    def clean(self, seconds: float) -> None:
         """Takes the mark away, and every container that is still there; a node that hangs is left to itself."""
-        threads = [threading.Thread(target=self._clean, args=(name,), daemon=True) for name in tuple(self.open)]
+        self.over.set()
+        self.marked.set()
+        threads = [threading.Thread(target=self._clean, args=(name, seconds), daemon=True) for name in tuple(self.open)]
         for thread in threads:
             thread.start()
-        deadline = time.monotonic() + CLEAN_SECONDS
+        deadline = time.monotonic() + seconds
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _clean(self, name: str) -> None:
+    def _clean(self, name: str, seconds: float) -> None:
         inside = self.inside.get(name)
         with suppress(EngineFault):  # that this node failed is known already
             if inside and self.nodes[name].is_head and self.mark_left:
@@ -225,6 +249,7 @@ class _Run:
         with suppress(EngineFault):
             if inside:
                 inside.remove()
+        self.ended[name].wait(seconds)  # it may be about to make its container, and then is the one to remove it
         with suppress(EngineFault, KeyError):  # its container ends by itself
             self._close(name)
 

@@ -7,18 +7,19 @@ serve.sh would say in a container is said here; tests/rig/test_apply.py has the 
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import shutil
+import subprocess
 import tempfile
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import clusters
-from engine_container import File
+from engine_faults import Fault
 from engine_said import STDERR, STDOUT
 
 from compiler import cli
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import pytest
-    from engine_api import Answer, Parts
+    from engine_api import Answer, Engine, Parts
     from engine_container import Container, Exec
+    from engine_faults import Alive
 
     from compiler.plan import NodePlan, Plan
 
@@ -43,8 +45,25 @@ NAME = "emulated"
 NPUS = 8
 MOMENT = 0.02  # seconds between two looks of a program in a container
 GRACE = 1.0  # seconds in which a serve.sh that was started must have come up
+AGED = 61  # seconds after which what nobody started is nobody's
+OF_IMAGE: dict[str, Any] = {"Env": ["FROM=image"], "Labels": {"maintainer": "somebody"}}
 TIMEOUTS = {"ray_join": 4, "serve_ready": 6, "stop": 1}
-OTHERS = (("training", True, {}), ("resting", False, {}), ("theirs", True, {f"{LABEL_PREFIX}name": "another"}))
+OTHERS: tuple[tuple[str, bool, dict[str, str]], ...] = (
+    ("training", True, {}),
+    ("resting", False, {}),
+    ("theirs", True, {f"{LABEL_PREFIX}name": "another"}),
+)
+
+
+@dataclass(eq=False)
+class Meanwhile(Fault):
+    """While this is asked, something else happens; it is done all the same."""
+
+    act: Callable[[], object] = lambda: None
+
+    def before(self, engine: Engine, alive: Alive) -> None:
+        del engine, alive
+        self.act()
 
 
 class Told(NamedTuple):
@@ -66,6 +85,7 @@ class Node(clusters.Node):
     def __init__(self, index: int, socket: Path, execute: Callable[[Node, Exec], Answer | Parts]) -> None:
         super().__init__(index, socket)
         self.engine.execute = lambda this: execute(self, this)
+        self.engine.images[clusters.IMAGE]["Config"] = OF_IMAGE
         for name, running, labels in OTHERS:
             state, config = {"Running": running}, {"Labels": labels}
             self.engine.adopt({"Id": f"{name}-{index}", "Name": f"/{name}", "State": state, "Config": config})
@@ -98,8 +118,8 @@ class Node(clusters.Node):
 class Service:
     """A serve.sh: it waits for Ray, loads for a while, answers, and ends with a container that it needs."""
 
-    def __init__(self, head: Container, pid: int, command: list[str]) -> None:
-        self.head = head
+    def __init__(self, head: Container, log: Path, pid: int, command: list[str]) -> None:
+        self.log = log
         self.pid = pid
         self.command = command
         self.began = time.monotonic()
@@ -114,8 +134,8 @@ class Service:
 
     def say(self, line: str) -> None:
         """Adds a line to its log."""
-        before = self.head.files.get(SERVE_LOG, File(b"")).content
-        self.head.files[SERVE_LOG] = File(before + line.encode() + b"\n")
+        with self.log.open("a") as file:
+            file.write(f"{line}\n")
 
 
 class Rack:
@@ -125,11 +145,12 @@ class Rack:
         loads: Seconds that the service takes to load.
         fault: What a completion fails with; empty for one that comes.
         held: Waited for by whoever waits for Ray.
-        mixed: Containers that were started while another generation's ran.
+        mixed: Containers that were started while another generation's ran, on nodes of the spec.
     """
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], count: int) -> None:
         self.capsys = capsys
+        self._folder = folder
         self.file = folder / "cluster.yaml"
         self.all = [Node(index, folder / str(index), self._execute) for index in range(count)]
         self.nodes = self.all
@@ -188,12 +209,13 @@ class Rack:
             if not node.engine.door.listens:
                 node.come_back()
 
-    def settled(self) -> None:
-        """Waits until nothing is under way on any engine: what hung before is done by then."""
-        deadline = time.monotonic() + 10
-        while any(node.engine.door.open_now for node in self.all):
-            assert time.monotonic() < deadline, "somebody is connected still"
-            time.sleep(MOMENT)
+    def later(self) -> None:
+        """Lets time pass: what hung before is done, guests have ended by themselves, and what was forsaken is old."""
+        until(lambda: not any(node.engine.door.open_now for node in self.all))
+        for node in self.all:
+            node.engine.ahead += AGED
+            for guest in [each for name, each in node.ours.items() if "-verify-" in name and each.running]:
+                guest.end(0)
 
     # ---- What must be --------------------------------------------------------------------------------------
 
@@ -255,13 +277,14 @@ class Rack:
         if started.labels.get(f"{LABEL_PREFIX}role") not in ("head", "worker"):
             return
         generation = started.environment.get("GENERATION")
-        running = [each for node in self.all for each in node.ours.values() if each.running]
+        running = [each for node in self.nodes for each in node.ours.values() if each.running]
         old = [each for each in running if each.environment.get("GENERATION") not in (None, generation)]
         self.mixed += [f"{each.name} {each.id[:12]} ran when {started.id[:12]} was started" for each in old]
 
     # ---- What is said in a container -----------------------------------------------------------------------
 
     def _execute(self, node: Node, this: Exec) -> Answer | Parts:
+        programs: dict[str, Callable[[Container, dict[str, Any]], Answer | Parts]]
         words, container = this.command, this.container
         if SCRIPT in container.files:  # a guest, in which verify.sh is run
             return node.run(words, container.files[SCRIPT].content.decode())
@@ -271,7 +294,15 @@ class Rack:
             return programs[words[-2]](container, settings)
         if words[-1].endswith(f"exec bash {SERVE} >{SERVE_LOG} 2>&1 </dev/null"):
             return self._serve(container)
-        return _read(container, words)
+        if SERVE_LOG in words:  # it is read by real programs
+            words = [str(self._log(container)) if word == SERVE_LOG else word for word in words]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout, done.stderr
+        return 0, "", ""
+
+    def _log(self, container: Container) -> Path:
+        """Where the container's log of the service really is."""
+        return self._folder / f"{container.id}.log"
 
     def _see(self, container: Container, _: dict[str, Any]) -> Answer:
         found = self.service if container is self.nodes[0].running else None
@@ -303,7 +334,7 @@ class Rack:
     def _ready(self, container: Container, settings: dict[str, Any]) -> Parts:
         began, said = time.monotonic(), 0
         while time.monotonic() - began < settings["seconds"]:
-            lines = container.files.get(SERVE_LOG, File(b"")).content.decode().splitlines()
+            lines = self._log(container).read_text().splitlines() if self._log(container).exists() else []
             for line in lines[said:]:
                 yield STDERR, f"| {line}\n", 0
             said = len(lines)
@@ -325,11 +356,12 @@ class Rack:
 
     def _serve(self, container: Container) -> Answer:
         """What serve.sh does: it keeps the log of before, and leaves one that serves alone."""
-        if SERVE_LOG in container.files:
-            container.files[f"{SERVE_LOG}.1"] = container.files.pop(SERVE_LOG)
+        log = self._log(container)
+        if log.exists():
+            log.rename(f"{log}.1")
         with self._lock:
             before = self.service
-            made = Service(container, container.world.pid(), _command(container.files[SERVE].content.decode()))
+            made = Service(container, log, container.world.pid(), _command(container.files[SERVE].content.decode()))
             if before is None:
                 self.services.append(made)
         made.say(f"serve.sh: process {before.pid} of this container serves already" if before else "INFO: loading")
@@ -341,21 +373,6 @@ def _command(script: str) -> list[str]:
     line = next(line for line in script.splitlines() if line.startswith("printf '%s\\n%s\\n' \"$$\" "))
     words: list[str] = json.loads(shlex.split(line)[3])
     return words
-
-
-def _read(container: Container, words: list[str]) -> Answer:
-    """What `tail`, `stat` and the programs that gather logs say of a file."""
-    line = shlex.join(words)
-    if SERVE_LOG not in line or SERVE_LOG not in container.files:
-        return int(SERVE_LOG in line), "", ""
-    content = container.files[SERVE_LOG].content
-    if words[0] == "stat":
-        return 0, f"{len(content)}\n", ""
-    if begin := re.search(r"tail -c \+(\d+)", line):
-        content = content[int(begin[1]) - 1 :]
-    elif last := re.search(r"tail -n (\d+)", line):
-        content = b"".join(content.splitlines(keepends=True)[-int(last[1]) :])
-    return 0, content.decode(), ""
 
 
 def _wrong(node: Node, planned: NodePlan | None, plan: Plan) -> Iterator[str]:
@@ -372,22 +389,31 @@ def _wrong(node: Node, planned: NodePlan | None, plan: Plan) -> Iterator[str]:
     noted = [json.loads(each["Labels"][f"{LABEL_PREFIX}members"]) for each in node.engine.world.volumes.values()]
     is_head = planned is not None and planned.is_head
     members = [[[each.name, each.address, each.docker] for each in plan.nodes]] if is_head else []
-    if noted != members:
+    if [sorted(each) for each in noted] != [sorted(each) for each in members]:
         yield f"{node.name}: noted is {noted}, not {members}"
 
 
 def _other(own: Container, planned: NodePlan, plan: Plan) -> Iterator[str]:
     """In what a container is not what would be created of the spec."""
     body = creation(definition(plan.container, plan.timeouts, planned), {})
+    config = {**body, "Env": [*body["Env"], *OF_IMAGE["Env"]], "Labels": {**OF_IMAGE["Labels"], **body["Labels"]}}
     for key in ("Image", "Cmd", "Env", "Labels"):
-        if own.config[key] != body[key]:
-            yield f"{key} is {own.config[key]}, not {body[key]}"
+        if own.config[key] != config[key]:
+            yield f"{key} is {own.config[key]}, not {config[key]}"
     for key in ("Devices", "ShmSize", "Ulimits", "Init", "Privileged", "NetworkMode"):
         if own.host[key] != body["HostConfig"][key]:
             yield f"{key} is {own.host[key]}, not {body['HostConfig'][key]}"
     mounts = [(each["Source"], each["Destination"]) for each in own.mounts]
     if mounts != [(each["Source"], each["Target"]) for each in body["HostConfig"]["Mounts"]]:
         yield f"other mounts: {mounts}"
+
+
+def until(holds: Callable[[], object], seconds: float = 10) -> None:
+    """Waits until it holds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it never held"
+        time.sleep(MOMENT)
 
 
 @contextmanager

@@ -113,7 +113,7 @@ class Door:
         with self._lock:
             self._open.add(connection)
             self.opened += 1
-            self.most = max(self.most, len(self._open))
+            self.most = max(self.most, len(self._open) - self._left())
         try:
             # What goes wrong is that the client went away, as it may; or that it speaks no TLS.
             with suppress(OSError, Cut):
@@ -127,6 +127,13 @@ class Door:
             with self._lock:
                 self._open.discard(connection)
                 connection.close()
+
+    def _left(self) -> int:
+        """So many were closed by their clients, and are about to be here."""
+        poll = select.poll()
+        for each in self._open:
+            poll.register(each, select.POLLRDHUP)
+        return len(poll.poll(0))
 
     def _secured(self, tls: ssl.SSLContext, connection: socket.socket) -> socket.socket:
         secured = tls.wrap_socket(connection, server_side=True)  # it takes the other one over

@@ -116,7 +116,7 @@ class Rig:
             "serve": {"model": "/root/.cache/tiny", "parallelism": "pipeline", "args": {"served-model-name": "tiny"}},
             "model": f"{self.shared}/tiny/config.json",
             "container": {"ulimits": allowed_ulimits()},
-            "timeouts": {"ray_start": 60, "ray_join": 60, "serve_ready": 120, "stop": 5},
+            "timeouts": {"ray_start": 120, "ray_join": 180, "serve_ready": 180, "stop": 5},
             **more,
         }
         path = self.desk / file
@@ -144,7 +144,7 @@ class Rig:
         *words: str | Path,
         environment: Mapping[str, str] | None = None,
         given: str | None = None,
-        seconds: float = 180,
+        seconds: float = 400,
     ) -> subprocess.CompletedProcess[str]:
         """Runs `compiler` on the laptop to its end."""
         return subprocess.run(
