@@ -1,7 +1,7 @@
 """An emulated cluster for the commands that change one: engines with foreign containers on them, Ray, and a service.
 
 Ray and the service run nowhere: they are worked out of the containers that run on the engines. What inside.py and
-serve.sh would say in a container is said here; tests/rig/test_apply.py has the real ones.
+serve.sh would say in a container is said here; tests/rig/test_applied.py has the real ones.
 """
 
 from __future__ import annotations

@@ -88,8 +88,8 @@ def _parts(engine: Engine, this: Exec) -> Iterator[bytes]:
     alive = engine.lasting(lambda: this.running)
     wanted = {STDOUT: this.asked.get("AttachStdout"), STDERR: this.asked.get("AttachStderr")}
     for said in this.output.follow(0, alive):
-        if said is not None and wanted[said.stream]:
-            yield framed(said, tty=bool(this.asked.get("Tty")))
+        if said is None or wanted[said.stream]:
+            yield b"" if said is None else framed(said, tty=bool(this.asked.get("Tty")))
 
 
 def _work(engine: Engine, this: Exec) -> None:

@@ -235,6 +235,8 @@ class _Sender:
             threading.Thread(target=self._hear, args=(answer, asked), daemon=True).start()
         try:
             for part in answer.parts:
+                if not part and self._hung_up():
+                    break
                 self._send(part)
         except OSError:
             answer.left()
@@ -259,6 +261,12 @@ class _Sender:
             self._connection.sendall(content)
         if self._limit == 0:
             raise Cut
+
+    def _hung_up(self) -> bool:
+        """Whether the client has gone from a Unix socket; of one that only says nothing more, this is not told."""
+        poll = select.poll()
+        poll.register(self._connection, 0)
+        return bool(poll.poll(0))
 
     def _left(self) -> bool:
         """Whether the client has gone: while it waits for an answer it says nothing, so it can only be its end."""

@@ -71,8 +71,8 @@ def attach(engine: Engine, question: Question) -> Answer:
 
     def parts() -> Iterator[bytes]:
         for each in found.log.follow(begin, alive):
-            if each is not None and each.stream in streams:
-                yield framed(each, tty=found.config["Tty"])
+            if each is None or each.stream in streams:
+                yield b"" if each is None else framed(each, tty=found.config["Tty"])
 
     def hear(content: bytes) -> bool:
         if own():
