@@ -167,8 +167,12 @@ def _shown(events: Iterable[Event], cluster: Plan, held: Holding | None, screen:
         screen.show(event)
 
 
+# Of the service, shown and now: what was to be ended has ended, so that less is done than was said yes to.
+_ENDED_BY_ITSELF = {("restart", "start"), ("stop", "leave")}
+
+
 def _still(cluster: Plan, found: Found, again: Found) -> None:
-    """What was said yes to can still be done, and is the same; but a service that was loading may have come to an end.
+    """What was said yes to can still be done, and is the same; but a service that was loading or ending may have ended.
 
     Raises:
         Failed: It is not.
@@ -179,7 +183,8 @@ def _still(cluster: Plan, found: Found, again: Found) -> None:
     both = _to_containers(found.decision), _to_containers(again.decision)
     changed = sorted({name for name, _, _ in both[0] ^ both[1]})
     loaded = _loading(cluster, found) and not _loading(cluster, again)
-    if found.decision.service.verb != again.decision.service.verb and not loaded:
+    verbs = found.decision.service.verb, again.decision.service.verb
+    if verbs[0] != verbs[1] and verbs not in _ENDED_BY_ITSELF and not loaded:
         changed = changed or [cluster.head.name]
     if changed:
         text = "the nodes have changed since the plan was shown"

@@ -128,6 +128,23 @@ def test_what_was_shown_is_not_what_is_there_after_waiting(cluster: Rack, comman
     assert [asked for asked in cluster.changes if LOCK not in asked and not asked.endswith("/create")] == []
 
 
+def test_a_service_that_was_to_be_ended_has_ended_by_itself_after_waiting(cluster: Rack) -> None:
+    standing(cluster)
+    lock = locked(cluster.all[0], "running", **OURS)
+    service = cluster.service
+    assert service is not None
+
+    def ends() -> None:
+        service.over = True
+        lock.end(0)
+
+    threading.Timer(0.6, ends).start()
+    told = cluster.apply("--skip-verify", "--lock-timeout", "30")
+    assert "service  restart" in told.out
+    assert told.code == 0, told.err
+    assert cluster.wrong() == []
+
+
 def test_a_lock_that_somebody_removes_in_the_middle(cluster: Rack) -> None:
     head = cluster.all[0]
     fault = Meanwhile(f"POST /containers/{NAME}/start", act=lambda: head.engine.world.remove(head.ours[LOCK]))
