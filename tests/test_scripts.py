@@ -132,6 +132,11 @@ class Bench(NamedTuple):
             check=False,
         )
 
+    def was_called(self, name: str) -> bool:
+        """Whether a stand-in has said how it was called, to the end of the line."""
+        file = self.folder / f"{name}.json"
+        return file.exists() and file.read_bytes().endswith(b"\n")
+
     def told(self, name: str) -> list[Told]:
         """How often and with what a stand-in was called; asked again, only what is new."""
         file = self.folder / f"{name}.json"
@@ -349,7 +354,7 @@ def test_an_interrupted_ray_start_leaves_nothing(bench: Bench) -> None:
     file = bench.folder / "script.sh"
     file.write_text(script("ray-start.sh", plan, plan.head), encoding="utf-8")
     process = subprocess.Popen(("bash", file), env=bench.environment | {"ray_seconds": "60"})
-    until((bench.folder / "ray.json").exists)
+    until(lambda: bench.was_called("ray"))
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 130
@@ -450,7 +455,7 @@ class TestServe:
         text = script("serve.sh", plan, plan.head)
         file.write_text(text, encoding="utf-8")
         first = subprocess.Popen(("bash", file), env=bench.environment | {"vllm_seconds": "60"})
-        until((bench.folder / "vllm.json").exists)
+        until(lambda: bench.was_called("vllm"))
         second = bench.run(text)
         first.kill()
         first.wait()
@@ -667,7 +672,7 @@ class TestContainer:
 
     def test_stops_while_ray_starts(self, bench: Bench) -> None:
         process = self.start(bench, "ray", "start", "--head", limit=30, ray_seconds="30")
-        until((bench.folder / "ray.json").exists)
+        until(lambda: bench.was_called("ray"))
         process.terminate()
         process.communicate(timeout=5)
         assert process.returncode == 0
