@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -147,11 +148,14 @@ def test_a_service_that_was_to_be_ended_has_ended_by_itself_after_waiting(cluste
 
 def test_a_lock_that_somebody_removes_in_the_middle(cluster: Rack) -> None:
     head = cluster.all[0]
-    fault = Meanwhile(f"POST /containers/{NAME}/start", act=lambda: head.engine.world.remove(head.ours[LOCK]))
-    head.engine.faults.append(fault)
+
+    def removed() -> None:
+        head.engine.world.remove(head.ours[LOCK])
+        time.sleep(0.3)  # a real start takes as long; what the engine tells of the removal overtakes it
+
+    head.engine.faults.append(Meanwhile(f"POST /containers/{NAME}/start", act=removed))
     told = cluster.apply("--skip-verify")
     assert told.code == 1
-    # The engine tells it at any moment from the removal on: while the head's start still runs, or after it.
     lost = "error: (head|workers): node-0: the lock was taken away: somebody removed its container"
     assert re.search(lost, told.err), told.err
     assert [node.running is not None for node in cluster.all] == [True, False, False]
