@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from compiler import __version__
+from compiler.options import DEFAULT_SPEC, every_command, parsed
 from compiler.say import AT_FAULT, BUG, DONE, INTERRUPTED, USAGE, coloured, say
 
+TYPE_CHECKING = False  # see compiler.options
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from compiler.source import Source
     from compiler.survey import Change
 
-_DEFAULT_SPEC = "cluster.yaml"
-_DEFAULT_OUTPUT = "generated"
 _MAX_CONFIG = 16 * 2**20  # a config.json has a few KB; this is none
 
 
@@ -31,9 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no such letter
     try:
-        options = _parser().parse_args(arguments)
-        command: Callable[[argparse.Namespace], int] = options.command
-        code = command(options)
+        options = parsed(sys.argv[1:] if arguments is None else arguments)
+        code = _COMMANDS[options.command](options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         say("interrupted")
@@ -53,219 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BUG
     else:
         return code
-
-
-def _parser() -> argparse.ArgumentParser:
-    import argparse  # noqa: PLC0415 - as every import here: a command pays for what it uses
-
-    parser = argparse.ArgumentParser(
-        prog="compiler",
-        description="Compiles one reviewed spec of an Ascend cluster into everything that each node needs.",
-        epilog="Exit codes: 0 done, 1 the spec or the cluster is at fault, 2 usage, 3 a bug here, 130 interrupted.",
-    )
-    parser.add_argument("--version", action="version", version=f"compiler {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    init = _command(commands, "init", _init, "write a commented starter spec that compiles")
-    init.add_argument(
-        "file",
-        nargs="?",
-        default=_DEFAULT_SPEC,
-        metavar="FILE",
-        help="where to write it (default: %(default)s)",
-    )
-
-    check = _command(commands, "check", _check, "validate a spec; write nothing")
-    _add_spec(check)
-
-    render = _command(commands, "render", _render, "compile a spec's bundle into DIR/NAME/")
-    _add_spec(render)
-    render.add_argument(
-        "-o",
-        "--output",
-        default=_DEFAULT_OUTPUT,
-        metavar="DIR",
-        help="the folder of all bundles (default: %(default)s)",
-    )
-    render.add_argument(
-        "--check",
-        action="store_true",
-        help="write nothing; exit 1 if what lies there is not what would be written",
-    )
-    render.add_argument("--diff", action="store_true", help="like --check, and show the difference")
-    render.add_argument(
-        "--force", action="store_true", help="replace generated files although they were edited by hand"
-    )
-    render.add_argument(
-        "--lock-timeout",
-        type=float,
-        default=10.0,
-        metavar="SECONDS",
-        help="how long to wait for another render (default: %(default)g)",
-    )
-    render.add_argument("-q", "--quiet", action="store_true", help="say nothing when all is well")
-
-    explain = _command(
-        commands, "explain", _explain, "say why these sizes, what fits, and which line of a spec makes a generated line"
-    )
-    explain.add_argument(
-        "targets", nargs="*", metavar="SPEC | FILE:LINE [SPEC]",
-        help=f"the cluster spec (default: {_DEFAULT_SPEC}); or a line of a generated file: where does it come from",
-    )  # fmt: skip
-    explain.add_argument(
-        "-f", "--overlay", action="append", default=[], metavar="OVERLAY",
-        help="lay this file onto the spec; may be given several times, left to right",
-    )  # fmt: skip
-    explain.add_argument(
-        "--what-if", action="append", default=[], metavar="KEY=VALUE[,...]",
-        help="compare with other values, as tensor=16 or nodes=4,max-model-len=32k; may be given several times",
-    )  # fmt: skip
-    explain.add_argument("--json", action="store_true", help="print one JSON document")
-
-    _add_asking(commands)
-    _add_running(commands)
-    _command(commands, "schema", _schema, "print the JSON Schema of the spec")
-
-    completion = _command(commands, "completion", _completion, "print the completion script of a shell")
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="source what is printed")
-    completion.set_defaults(parsers=commands.choices)
-    return parser
-
-
-def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The commands that ask nodes before anything runs on them."""
-    verify = _command(commands, "verify", _verify, "run each node's verify.sh, and judge across the nodes")
-    _add_spec(verify)
-    verify.add_argument("--only", action="append", default=[], metavar="ID[,ID...]", help="make these checks alone")
-    verify.add_argument("--skip", action="append", default=[], metavar="ID[,ID...]", help="leave these checks out")
-    verify.add_argument("--json", action="store_true", help="print one JSON document with everything that was said")
-    _add_reach(verify, seconds=900)
-
-    discover = _command(
-        commands, "discover", _discover, "ask the nodes for their addresses, and write them into the spec"
-    )
-    _add_spec(discover)
-    discover.add_argument(
-        "--diff", action="store_true", help="write nothing; show what would be; exit 1 if it is anything"
-    )
-    _add_reach(discover, seconds=180)
-
-
-def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The commands about what runs."""
-    plan = _command(commands, "plan", _plan, "show what apply would do to each node, and why; change nothing")
-    _add_spec(plan)
-    plan.add_argument("--json", action="store_true", help="print one JSON document")
-    plan.add_argument("--detailed-exitcode", action="store_true", help="exit 2 when there is something to do")
-    _add_wishes(plan)
-    _add_reach(plan, seconds=300)
-
-    apply = _command(commands, "apply", _apply, "bring the cluster up as the spec says, until it answers a completion")
-    _add_spec(apply)
-    apply.add_argument("--skip-verify", action="store_true", help="do not run the nodes' verify.sh first")
-    apply.add_argument(
-        "--verify-timeout", type=_count, default=900, metavar="SECONDS",
-        help="how long verifying one node may take (default: %(default)s)",
-    )  # fmt: skip
-    _add_wishes(apply)
-    _add_consent(apply)
-    _add_reach(apply, seconds=300)
-
-    status = _command(commands, "status", _status, "say what runs, what Ray sees, and whether it really serves")
-    _add_spec(status)
-    status.add_argument("--json", action="store_true", help="print one JSON document")
-    status.add_argument(
-        "--watch", type=_count, nargs="?", const=5, default=0, metavar="SECONDS",
-        help="look again every so many seconds, until Ctrl-C (5 when not said)",
-    )  # fmt: skip
-    _add_limits(status, seconds=120)
-
-    logs = _command(commands, "logs", _logs, "show what nodes' containers said, or the service")
-    _add_spec(logs)
-    logs.add_argument("nodes", nargs="*", metavar="NODE", help="the nodes (default: all)")
-    logs.add_argument("--service", action="store_true", help="show the log of serve.sh and vLLM, on the head")
-    logs.add_argument("--follow", action="store_true", help="go on with what is said from now on, until Ctrl-C")
-    logs.add_argument(
-        "--tail", type=_count, default=100, metavar="N", help="how many of the last lines (default: %(default)s)"
-    )  # fmt: skip
-    _add_limits(logs, seconds=60)
-
-    down = _command(commands, "down", _down, "remove exactly what was made for this cluster")
-    _add_spec(down)
-    down.add_argument("--no-wait", action="store_true", help="do not wait until nobody holds the NPUs")
-    _add_consent(down)
-    _add_reach(down, seconds=300)
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    does: str,
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
-    parser.set_defaults(command=run)
-    return parser
-
-
-def _add_spec(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "spec",
-        nargs="?",
-        default=_DEFAULT_SPEC,
-        metavar="SPEC",
-        help="the cluster spec (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-f", "--overlay", action="append", default=[], metavar="OVERLAY",
-        help="lay this file onto the spec; may be given several times, left to right",
-    )  # fmt: skip
-    parser.add_argument("--strict", action="store_true", help="warnings fail too")
-    parser.add_argument(
-        "--format",
-        choices=("text", "json", "github"),
-        default="text",
-        help="how to tell what was found (default: %(default)s)",
-    )
-
-
-def _add_wishes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--no-serve", action="store_true", help="stop when Ray is as planned; start no service")
-    parser.add_argument("--restart", action="store_true", help="start the service anew, although it may run as planned")
-
-
-def _add_consent(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
-    parser.add_argument(
-        "--lock-timeout", type=float, default=0.0, metavar="SECONDS",
-        help="how long to wait for another who is at work (default: %(default)g)",
-    )  # fmt: skip
-
-
-def _add_reach(parser: argparse.ArgumentParser, *, seconds: int) -> None:
-    parser.add_argument(
-        "--node", action="append", default=[], metavar="NAME", help="this node alone; may be given several times"
-    )  # fmt: skip
-    _add_limits(parser, seconds=seconds)
-
-
-def _add_limits(parser: argparse.ArgumentParser, *, seconds: int) -> None:
-    parser.add_argument(
-        "--parallel", type=_count, default=64, metavar="N", help="how many nodes at a time (default: %(default)s)"
-    )  # fmt: skip
-    parser.add_argument(
-        "--timeout", type=_count, default=seconds, metavar="SECONDS",
-        help="how long one node may take, for one step (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
-
-
-def _count(text: str) -> int:
-    import argparse  # noqa: PLC0415
-
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
-    return int(text)
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -299,17 +84,19 @@ def _render(options: argparse.Namespace) -> int:
     from compiler.render import render  # noqa: PLC0415
     from compiler.write import WriteRefused, compare, write  # noqa: PLC0415
 
-    bundle = render(compiled.plan)
+    plan = compiled.plan
+    del compiled  # the plan has all that counts; the spec of a large cluster is large
+    bundle = render(plan)
     root = Path(options.output)
     place = f"{options.output.rstrip('/') or '/'}/{bundle.name}"
     try:
         if options.check or options.diff:
-            return _tell_stale(compare(bundle, root), place, options)
+            return _tell_stale(compare(bundle, root, contents=options.diff), place, options)
         changes = write(bundle, root, force=options.force, lock_timeout=options.lock_timeout)
     except WriteRefused as refused:
         return _refused(refused)
     if not options.quiet and options.format == "text":
-        print(f"{place}: {_summary(compiled.plan)}; {_counted(changes, len(bundle.files))}")
+        print(f"{place}: {_summary(plan)}; {_counted(changes, sum(1 for _ in bundle.paths))}")
     return DONE
 
 
@@ -317,7 +104,7 @@ def _explain(options: argparse.Namespace) -> int:
     from compiler import cli_explain  # noqa: PLC0415
 
     try:
-        options.spec, line = cli_explain.targets_of(options.targets, _DEFAULT_SPEC)
+        options.spec, line = cli_explain.targets_of(options.targets, DEFAULT_SPEC)
     except ValueError as unusable:
         say(f"error: {unusable}")
         return USAGE
@@ -421,8 +208,7 @@ def _completion(options: argparse.Namespace) -> int:
         actions = [(action.option_strings, action.help or "") for action in parser._actions]  # noqa: SLF001
         return tuple((names[-1], does.partition(" (default")[0]) for names, does in actions if names)
 
-    parsers: dict[str, argparse.ArgumentParser] = options.parsers
-    commands = tuple(Command(name, each.description or "", flags(each)) for name, each in parsers.items())
+    commands = tuple(Command(name, each.description or "", flags(each)) for name, each in every_command().items())
     sys.stdout.write(script(options.shell, commands))
     return DONE
 
@@ -573,3 +359,20 @@ def _report_bug() -> None:
     traceback.print_exc()
     say(f"\nThis is a bug in compiler {__version__}, not in your spec. Nothing was left half written.")
     say("Please report it with the lines above and the spec that shows it.")
+
+
+_COMMANDS = {
+    "init": _init,
+    "check": _check,
+    "render": _render,
+    "explain": _explain,
+    "verify": _verify,
+    "discover": _discover,
+    "plan": _plan,
+    "apply": _apply,
+    "status": _status,
+    "logs": _logs,
+    "down": _down,
+    "schema": _schema,
+    "completion": _completion,
+}

@@ -91,19 +91,39 @@ def layout(node: NodePlan) -> object:
 
 
 class Form:
-    """Text with holes, cut at them: `literals` between `fills`."""
+    """Text with holes, cut at them, as bytes; its holes are numbered in a table that several forms share.
 
-    def __init__(self, text: str) -> None:
+    Attributes:
+        slots: For each hole, in order, where the table has what goes there.
+    """
+
+    def __init__(self, text: str, table: Table) -> None:
         parts = _MARK.split(text)
-        self.literals = parts[::3]
-        self.fills: list[tuple[int, Callable[[str], str]]] = [
-            (int(index), quote.ENCODERS[encoder]) for index, encoder in zip(parts[1::3], parts[2::3], strict=True)
-        ]
+        self._pieces = [b""] * (2 * len(parts[::3]) - 1)
+        self._pieces[::2] = [literal.encode() for literal in parts[::3]]
+        self.slots = [table.slot(int(index), encoder) for index, encoder in zip(parts[1::3], parts[2::3], strict=True)]
 
-    def filled(self, values: Sequence[str]) -> str:
-        """The text with the values in the holes, each through its encoder."""
-        pieces = [self.literals[0]]
-        for (index, encode), literal in zip(self.fills, self.literals[1:], strict=True):
-            pieces.append(encode(values[index]))
-            pieces.append(literal)
-        return "".join(pieces)
+    def filled(self, encoded: Sequence[bytes]) -> bytes:
+        """The text with what a table has `encoded` in the holes."""
+        pieces = self._pieces.copy()
+        pieces[1::2] = [encoded[slot] for slot in self.slots]
+        return b"".join(pieces)
+
+
+class Table:
+    """Which of a node's own strings are written at all, each through which encoder: each is encoded once a node."""
+
+    def __init__(self) -> None:
+        self._slots: dict[tuple[int, Encoder], int] = {}
+        self._wanted: list[tuple[int, Callable[[str], str]]] = []
+
+    def slot(self, index: int, encoder: Encoder) -> int:
+        """Where `encoded` has this string through this encoder."""
+        if (index, encoder) not in self._slots:
+            self._slots[index, encoder] = len(self._wanted)
+            self._wanted.append((index, quote.ENCODERS[encoder]))
+        return self._slots[index, encoder]
+
+    def encoded(self, values: Sequence[str]) -> list[bytes]:
+        """What goes into the holes, from a node's own strings."""
+        return [encode(values[index]).encode() for index, encode in self._wanted]

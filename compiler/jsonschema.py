@@ -15,7 +15,7 @@ from compiler.arguments import COMPUTED_ARGS
 from compiler.facts import accelerator, accelerator_names
 from compiler.rules import COMPUTED_ENV
 from schema.accelerator import Accelerator
-from schema.cluster import Cluster
+from schema.described import described_schema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _RANGE = r"\[[0-9a-z]+:[0-9a-z]+(:[0-9]+)?\]"
@@ -28,7 +28,7 @@ def schema_text() -> str:
 
 def schema() -> dict[str, Any]:
     """The schema as data."""
-    made: dict[str, Any] = Cluster.model_json_schema(schema_generator=_InOrder)
+    made: dict[str, Any] = described_schema(_InOrder)
     made = {"$schema": DIALECT, "title": "Cluster spec", **{key: made[key] for key in made if key != "title"}}
     names = [name for name in accelerator_names() if isinstance(accelerator(name), Accelerator)]
     made["properties"]["accelerator"] = _described(made["properties"]["accelerator"], {"enum": names})

@@ -61,8 +61,10 @@ def _validate(merged: Merged) -> tuple[Cluster | None, tuple[Diagnostic, ...], R
     try:
         return Cluster.model_validate(merged.tree), (), None
     except ValidationError as invalid:
+        from schema.described import described_schema  # noqa: PLC0415 - a good spec needs none of it
+
         errors = invalid.errors(include_url=False)
-        schema = Cluster.model_json_schema()
+        schema = described_schema()
         faults = [_translate(each, schema) for each in errors if not is_told(each)]
         return None, _without_echoes(faults), remainder(merged.tree, errors)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from compiler import plan as p
@@ -22,7 +22,7 @@ from compiler.rules import HCCL_PORTS
 from schema.cluster import UlimitSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from compiler.deployment import Deployment
     from compiler.subject import Subject
@@ -70,16 +70,16 @@ def lower(subject: Subject) -> p.Plan:
         parallelism=sizes,
         serve=_serve(subject, sizes, shapes.mounts, where),
         nodes=nodes,
-        spec_digest=_digest(_said(subject)),
+        spec_digest=_spec_digest(subject),
     )
 
 
-def _said(subject: Subject) -> object:
-    """All that the plan comes from: the spec, and the config.json that it names, as far as it counts."""
-    written = subject.cluster.model_dump(mode="json")
+def _spec_digest(subject: Subject) -> str:
+    """Of all that the plan comes from: the spec, and the config.json that it names, as far as it counts."""
+    written = subject.cluster.model_dump_json()
     facts = subject.cluster.model
     config = facts if isinstance(facts, str) else facts and facts.config
-    return [written, subject.model] if config else written
+    return _digest([written, subject.model] if config else written)
 
 
 def _ports(cluster: Cluster) -> p.Ports:
@@ -276,6 +276,7 @@ def _draft(node: Node, cluster: Cluster, shape: p.Shape, defaults: Mapping[str, 
     )
 
 
+@lru_cache(maxsize=256)  # nodes of a shape have the same
 def _visible(npus: tuple[int, ...], *, privileged: bool) -> str:
     """The NPUs as the container numbers them: those given to it, from 0 on; a privileged one sees all.
 
@@ -292,9 +293,10 @@ def _peers(drafts: list[_Draft]) -> list[tuple[p.Peer, ...]]:
     else:
         steps = [step for step in PEERS if step < count]
     pinged = [_peer(each, pinged=True) for each in drafts]
-    reached = [_peer(each, pinged=False) for each in drafts]
+    whole = all(draft.npu_addresses for draft in drafts)
+    reached = pinged if whole else [_peer(each, pinged=False) for each in drafts]
     return [
-        tuple((pinged if draft.npu_addresses else reached)[(index + step) % count] for step in steps)
+        tuple([(pinged if draft.npu_addresses else reached)[(index + step) % count] for step in steps])
         for index, draft in enumerate(drafts)
     ]
 
@@ -315,31 +317,40 @@ class _Hashes:
         self.timeouts = timeouts
         self.shared: dict[int, str] = {}
 
-    def of(self, node: p.NodePlan) -> str:
-        """The hash, in hex."""
-        if id(node.shape) not in self.shared:
-            self.shared[id(node.shape)] = _digest(definition(self.container, self.timeouts, symbolic(node)))
-        own = (node.name, node.address, node.values, node.label_values)
-        return _digest((self.shared[id(node.shape)], own))
+    def of(self, draft: _Draft, labels: tuple[str, ...], unfinished: Callable[[], p.NodePlan]) -> str:
+        """The hash, in hex; `labels` have none yet, nor has the node that `unfinished` makes of them."""
+        shared = self.shared.get(id(draft.shape))
+        if shared is None:
+            shared = _digest(definition(self.container, self.timeouts, symbolic(unfinished())))
+            self.shared[id(draft.shape)] = shared
+        return _digest((shared, (draft.node.name, draft.node.address, draft.values, labels)))
 
 
 def _finished(draft: _Draft, peers: tuple[p.Peer, ...], head: Node, cluster: str, hashes: _Hashes) -> p.NodePlan:
     ours, given = (cluster, draft.node.name, draft.shape.role), tuple(draft.labels.values())
-    node = p.NodePlan(
-        shape=draft.shape,
-        name=draft.node.name,
-        address=draft.node.address,
-        interface=draft.interface,
-        docker=draft.docker,
-        values=draft.values,
-        label_values=(*ours, "", *given),
-        npu_addresses=draft.npu_addresses,
-        peers=peers,
-        head=() if head.name in {draft.node.name, *(peer.name for peer in peers)} else (head.name, head.address),
-    )
-    return replace(node, label_values=(*ours, hashes.of(node), *given))
+    known = draft.node is head or any(peer.name == head.name for peer in peers)
+
+    def made(labels: tuple[str, ...]) -> p.NodePlan:
+        return p.NodePlan(
+            shape=draft.shape,
+            name=draft.node.name,
+            address=draft.node.address,
+            interface=draft.interface,
+            docker=draft.docker,
+            values=draft.values,
+            label_values=labels,
+            npu_addresses=draft.npu_addresses,
+            peers=peers,
+            head=() if known else (head.name, head.address),
+        )
+
+    unhashed = (*ours, "", *given)
+    return made((*ours, hashes.of(draft, unhashed, lambda: made(unhashed)), *given))
 
 
 def _digest(value: object) -> str:
     """sha256 of the value as JSON, in hex."""
-    return hashlib.sha256(json.dumps(value, separators=(",", ":"), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_compact(value).encode()).hexdigest()
+
+
+_compact = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
 
 from schema.cluster import Strict
+from schema.described import descriptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,6 +49,7 @@ GONE = _Gone()
 
 def leaves(model: Strict, path: Path = ()) -> Iterator[Leaf]:
     """Every field of a model and all that is inside of it, in the order of the schema."""
+    about = descriptions(type(model).__name__)
     for name, field in type(model).model_fields.items():
         leaf = Leaf(
             path=(*path, name),
@@ -56,7 +58,7 @@ def leaves(model: Strict, path: Path = ()) -> Iterator[Leaf]:
             kind=field.annotation,
             examples=tuple(field.examples or ()),
             optional=not field.is_required(),
-            about=field.description or "",
+            about=about.get(name, ""),
         )
         yield leaf
         yield from _inside(leaf)

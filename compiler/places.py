@@ -5,14 +5,16 @@ A good spec never pays for this: only when something must be told are the files 
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compiler.diagnostics import Diagnostic, Path, Place, path_text
 from compiler.source import Source, Stop, decode, events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from compiler.overlay import Entry
 
@@ -136,6 +138,7 @@ class _Wanted:
 def _spots(source: Source, paths: set[Path]) -> dict[Path, _Spot]:
     """Where each path, or the deepest part of it that the file has, stands in the file."""
     root = _Wanted()
+    parts = {path[:depth] for path in paths for depth in range(1, len(path) + 1)}
     for path in paths:
         step = root
         for part in path:
@@ -143,7 +146,7 @@ def _spots(source: Source, paths: set[Path]) -> dict[Path, _Spot]:
     start = Place(source.name, 1, 1, 1)
     root.spot = _Spot(0, start, start)
     with suppress(Stop):  # it was told when the file was read; what was found before it stands
-        _walk(decode(source), source.name, root)
+        deque(islice(_walk(decode(source), source.name, root), len(parts)), maxlen=0)
     found = {}
     for path in paths:
         step, spot = root, root.spot
@@ -154,7 +157,8 @@ def _spots(source: Source, paths: set[Path]) -> dict[Path, _Spot]:
     return found
 
 
-def _walk(text: str, name: str, root: _Wanted) -> None:
+def _walk(text: str, name: str, root: _Wanted) -> Iterator[_Wanted]:
+    """Gives each part below `root` its spot, as far as the file has it, and yields it."""
     from ruamel.yaml.events import (  # noqa: PLC0415 - as in `source.events`
         AliasEvent,
         MappingEndEvent,
@@ -186,6 +190,7 @@ def _walk(text: str, name: str, root: _Wanted) -> None:
             if wanted is not None and wanted.spot is None:
                 value = _place(event, name)
                 wanted.spot = _Spot(depth + 1, _place(key_event, name) if key_event else value, value)
+                yield wanted
             if is_list:
                 frame[1] = key + 1
             else:

@@ -1,22 +1,22 @@
-"""Plan to Bundle: every file, in memory. Templates see the Plan and nothing else."""
+"""Plan to Bundle: every file, made when it is asked for. Templates see the Plan and nothing else."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compiler import __version__, quote
-from compiler.bundle import Bundle, File
+from compiler.bundle import Bundle, File, file_of
 from compiler.checks import checks
 from compiler.compose import compose
 from compiler.container import definition
-from compiler.holes import Form, layout, strings, symbolic, through
+from compiler.holes import Form, Table, layout, strings, symbolic, through
 from compiler.topology import picture
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from jinja2 import Environment
 
@@ -32,10 +32,8 @@ _composed = lru_cache(maxsize=16)(compose)
 
 def render(plan: Plan) -> Bundle:
     """Everything the cluster needs."""
-    templates = _environment()
-    files = [*_node_files(plan, templates), *_cluster_files(plan, templates)]
-    files.append(_manifest(plan, files))
-    return Bundle(plan.name, tuple(sorted(files)))
+    rendering = _Rendering(plan)
+    return Bundle(plan.name, rendering.paths, rendering.files)
 
 
 def render_file(plan: Plan, path: str) -> File | None:
@@ -44,65 +42,185 @@ def render_file(plan: Plan, path: str) -> File | None:
     if path == MANIFEST:
         made = list(render(plan).files)
     elif not folder:
-        made = _cluster_files(plan, _environment(), name)
+        made = _cluster_files(plan, name)
     else:
-        made = [file for node in plan.nodes if node.name == folder for file in _files_of(plan, node, name)]
+        made = [file for node in plan.nodes if node.name == folder for file in _node_files(plan, node, name)]
     return next((file for file in made if file.path == path), None)
 
 
 def render_on_nodes(plan: Plan, name: str) -> dict[str, bytes]:
     """The file of this name for each node that has one, by the node's name, and no other file."""
-    made = _node_files(plan, _environment(), name)
-    return {file.path.partition("/")[0]: file.content for file in made}
+    kinds = _Kinds(plan, name)
+    return {node.name: content for node in plan.nodes for content in kinds.of(node).contents(node)}
 
 
-def _files_of(plan: Plan, node: NodePlan, only: str) -> list[File]:
+def _node_files(plan: Plan, node: NodePlan, only: str) -> list[File]:
     """This file of a node; the checksums need all the others."""
-    own = strings(node)
-    forms = _forms(plan, node, _environment(), "" if only == SUMS else only)
-    made = [File(f"{node.name}/{name}", form.filled(own).encode(), exe) for name, form, exe in forms]
-    return [_sums(node.name, made)] if only == SUMS else made
+    kind = _Kind(plan, node, "" if only == SUMS else only)
+    contents = kind.contents(node)
+    return kind.files(node, contents, kind.digests(contents))
 
 
-def _node_files(plan: Plan, templates: Environment, only: str = "") -> list[File]:
-    files: list[File] = []
-    forms: dict[object, tuple[tuple[str, Form, bool], ...]] = {}
-    for node in plan.nodes:
+class _Rendering:
+    """Goes through all files, as often as it is asked to; what they hash to is made on the first way and kept."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._kinds = _Kinds(plan)
+        self._digests: list[bytes] = []  # of each node's files, one after another
+
+    def paths(self) -> Iterator[str]:
+        """Of all files, in their order."""
+        for template in _in_rooms(_environment(), ("cluster",)):
+            yield _output(template)
+        for node in self._plan.nodes:
+            for name in self._kinds.of(node).names:
+                yield f"{node.name}/{name}"
+        yield MANIFEST
+
+    def files(self) -> Iterator[File]:
+        """All files, the manifest last."""
+        entries = []
+        for file in _cluster_files(self._plan):
+            entries.append((file.path, _listed(file.path, file.sha256, executable=file.executable)))
+            yield file
+        known = iter(self._digests)
+        made = []
+        for node in self._plan.nodes:
+            kind = self._kinds.of(node)
+            contents = kind.contents(node)
+            made.append(next(known, b"") or kind.digests(contents))
+            yield from kind.files(node, contents, made[-1])
+        self._digests = made
+        yield self._manifest(entries)
+
+    def _manifest(self, entries: list[tuple[str, bytes]]) -> File:
+        """The manifest, from the entries of the files outside all nodes' folders; by path, as all are listed."""
+        plan = self._plan
+        tensor, pipeline, reason = plan.parallelism
+        facts = {
+            "format_version": MANIFEST_VERSION,
+            "compiler_version": __version__,
+            "name": plan.name,
+            "spec_sha256": plan.spec_digest,
+            "parallelism": {"tensor": tensor, "pipeline": pipeline, "reason": reason},
+            "files": {},
+        }
+        # As json.dumps would write it; but Python's encoder that indents takes a second for ten thousand nodes.
+        for node, digests in zip(plan.nodes, self._digests, strict=True):
+            entries.append((f"{node.name}/", self._kinds.of(node).listed(node, digests)))
+        before, _, after = json.dumps(facts, indent=2).encode().rpartition(b"{}")
+        listed = b",\n".join([text for _, text in sorted(entries)])
+        return file_of(MANIFEST, b"".join((before, b"{\n", listed, b"\n  }", after, b"\n")))
+
+
+class _Kinds:
+    """A kind for all nodes that are rendered alike, made when the first of them is met."""
+
+    def __init__(self, plan: Plan, only: str = "") -> None:
+        self._plan = plan
+        self._only = only
+        self._made: dict[object, _Kind] = {}
+
+    def of(self, node: NodePlan) -> _Kind:
         key = layout(node)
-        if key not in forms:
-            forms[key] = _forms(plan, node, templates, only)
-        own = strings(node)
-        made = [File(f"{node.name}/{name}", form.filled(own).encode(), exe) for name, form, exe in forms[key]]
-        files += made
-        if not only:
-            files.append(_sums(node.name, made))
-    return files
+        if key not in self._made:
+            self._made[key] = _Kind(self._plan, node, self._only)
+        return self._made[key]
 
 
-def _forms(plan: Plan, node: NodePlan, templates: Environment, only: str = "") -> tuple[tuple[str, Form, bool], ...]:
-    """The form, name and mode of each file of a node; or of the only one that is wanted."""
-    open_node = symbolic(node)
+class _Part(NamedTuple):
+    """One file of a kind of nodes."""
+
+    name: str
+    form: Form
+    executable: bool
+
+
+class _Kind:
+    """The files of all nodes of one layout; with `only`, the one file of that name, and no checksums.
+
+    Attributes:
+        names: Of its files; the checksums come last.
+    """
+
+    def __init__(self, plan: Plan, node: NodePlan, only: str = "") -> None:
+        self._table = Table()
+        self._parts = sorted(_parts(plan, symbolic(node), self._table, only), key=lambda part: part.name)
+        self._sums = not only
+        self.names = [part.name for part in self._parts] + [SUMS] * self._sums
+        modes = [part.executable for part in self._parts] + [False] * self._sums
+        self._listing = sorted(zip(self.names, range(len(self.names)), modes, strict=True))
+
+    def contents(self, node: NodePlan) -> list[bytes]:
+        """The bytes of its files, but for the checksums."""
+        encoded = self._table.encoded(strings(node))
+        return [part.form.filled(encoded) for part in self._parts]
+
+    def digests(self, contents: Sequence[bytes]) -> bytes:
+        """The sha256 of each of its files, 32 bytes each, the checksums last."""
+        own = b"".join([hashlib.sha256(content).digest() for content in contents])
+        return own + hashlib.sha256(self._summed(_hexed(own))).digest() if self._sums else own
+
+    def files(self, node: NodePlan, contents: Sequence[bytes], digests: bytes) -> list[File]:
+        """Its files."""
+        hexed = _hexed(digests)
+        made = [
+            File(f"{node.name}/{part.name}", content, part.executable, digest)
+            for part, content, digest in zip(self._parts, contents, hexed, strict=False)
+        ]
+        if self._sums:
+            made.append(File(f"{node.name}/{SUMS}", self._summed(hexed), executable=False, sha256=hexed[-1]))
+        return made
+
+    def listed(self, node: NodePlan, digests: bytes) -> bytes:
+        """Its files' entries in the manifest."""
+        hexed = _hexed(digests)
+        return b",\n".join(
+            [
+                _listed(f"{node.name}/{name}", hexed[index], executable=executable)
+                for name, index, executable in self._listing
+            ]
+        )
+
+    def _summed(self, digests: Sequence[str]) -> bytes:
+        """What `sha256sum -c SHA256SUMS` reads, in the node's folder."""
+        lines = [f"{digest}  {part.name}\n" for part, digest in zip(self._parts, digests, strict=False)]
+        return "".join(lines).encode()
+
+
+def _hexed(digests: bytes) -> list[str]:
+    text, length = digests.hex(), 64
+    return [text[start : start + length] for start in range(0, len(text), length)]
+
+
+def _listed(path: str, digest: str, *, executable: bool) -> bytes:
+    """A file's entry in the manifest."""
+    mode = "0755" if executable else "0644"
+    return f'    {quote.json_text(path)}: {{\n      "sha256": "{digest}",\n      "mode": "{mode}"\n    }}'.encode()
+
+
+def _parts(plan: Plan, node: NodePlan, table: Table, only: str) -> Iterator[_Part]:
+    """Each file of a node whose strings are holes; or the only one that is wanted."""
+    templates = _environment()
     rooms = ("node", "head") if node.is_head else ("node",)
-    forms = []
     for template in _in_rooms(templates, rooms, only):
         name = _output(template)
-        text = templates.get_template(template).render(plan=plan, node=open_node, checks=checks())
-        forms.append((name, Form(text), name.endswith(".sh")))
+        text = templates.get_template(template).render(plan=plan, node=node, checks=checks())
+        yield _Part(name, Form(text, table), name.endswith(".sh"))
     if only in ("", _COMPOSE):
-        container = definition(plan.container, plan.timeouts, open_node)
-        forms.append((_COMPOSE, Form(_composed(container, plan.name, open_node.name)), False))
-    return tuple(sorted(forms, key=lambda form: form[0]))
+        container = definition(plan.container, plan.timeouts, node)
+        yield _Part(_COMPOSE, Form(_composed(container, plan.name, node.name), table), executable=False)
 
 
-def _cluster_files(plan: Plan, templates: Environment, only: str = "") -> list[File]:
-    facts = {"plan": plan, "picture": picture(plan), "version": __version__}
-    return [
-        File(_output(template), templates.get_template(template).render(facts).encode(), executable=False)
-        for template in _in_rooms(templates, ("cluster",), only)
-    ]
+def _cluster_files(plan: Plan, only: str = "") -> list[File]:
+    templates = _environment()
+    wanted = _in_rooms(templates, ("cluster",), only)
+    facts = {"plan": plan, "picture": picture(plan), "version": __version__} if wanted else {}
+    return [file_of(_output(name), templates.get_template(name).render(facts).encode()) for name in wanted]
 
 
-def _in_rooms(templates: Environment, rooms: Sequence[str], only: str) -> list[str]:
+def _in_rooms(templates: Environment, rooms: Sequence[str], only: str = "") -> list[str]:
     """The templates of these folders: the folder is the scope, so a new file needs no line of code."""
     found = (name for name in templates.list_templates(extensions=["j2"]) if name.split("/")[0] in rooms)
     return [name for name in found if only in ("", _output(name))]
@@ -110,29 +228,6 @@ def _in_rooms(templates: Environment, rooms: Sequence[str], only: str) -> list[s
 
 def _output(template: str) -> str:
     return template.rpartition("/")[2].removesuffix(".j2")
-
-
-def _sums(node: str, files: Sequence[File]) -> File:
-    """What `sha256sum -c SHA256SUMS` reads, in the node's folder."""
-    lines = [f"{_sha256(file.content)}  {file.path.rpartition('/')[2]}\n" for file in files]
-    return File(f"{node}/{SUMS}", "".join(lines).encode(), executable=False)
-
-
-def _manifest(plan: Plan, files: Sequence[File]) -> File:
-    tensor, pipeline, reason = plan.parallelism
-    manifest = {
-        "format_version": MANIFEST_VERSION,
-        "compiler_version": __version__,
-        "name": plan.name,
-        "spec_sha256": plan.spec_digest,
-        "parallelism": {"tensor": tensor, "pipeline": pipeline, "reason": reason},
-        "files": {file.path: {"sha256": _sha256(file.content), "mode": f"{file.mode:04o}"} for file in sorted(files)},
-    }
-    return File(MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode(), executable=False)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 @cache

@@ -44,9 +44,15 @@ def npu_addresses_of(node: Node, npus: int) -> tuple[str, ...]:
     if written is None:
         return ()
     if isinstance(written, FirstAddress):
+        network, _, host = written.first.rpartition(".")
+        if int(host) + npus <= len(_OCTETS):
+            return tuple([f"{network}.{octet}" for octet in _OCTETS[int(host) : int(host) + npus]])
         first = int(IPv4Address(written.first))
         return tuple(_dotted(first + step) for step in range(npus))
     return tuple(written)
+
+
+_OCTETS = tuple(map(str, range(256)))
 
 
 def _dotted(number: int) -> str:

@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from compiler.ahead import ahead
 from compiler.refusal import refusal
 from compiler.survey import Foreign, open_folder
 
@@ -37,7 +38,7 @@ def write_files(stage: int, where: str, files: Iterable[File]) -> None:
     made: set[str] = set()
     here, folder, path = -1, None, ""
     try:
-        for path, content, executable in files:
+        for path, content, executable, _ in ahead(files):
             above, _, name = path.rpartition("/")
             if above != folder:
                 if here >= 0:

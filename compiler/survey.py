@@ -14,7 +14,7 @@ from compiler.refusal import WriteRefused, refusal, shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from compiler.bundle import File
+    from compiler.bundle import Entry
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -32,14 +32,14 @@ class Change:
     Attributes:
         path: Relative to the bundle's folder.
         kind: What happens to it; `mode` when only its permission bits change.
-        old: Its bytes on disk; None when there is none, or what lies there is no plain file.
-        new: Its bytes in the bundle; None when it is removed.
+        old: Its bytes on disk when they were asked for; None when there is none, or what lies there is no plain file.
+        new: Its bytes in the bundle when they were asked for; None when it is removed.
     """
 
     path: str
     kind: Literal["added", "changed", "removed", "mode"]
-    old: bytes | None
-    new: bytes | None
+    old: bytes | None = None
+    new: bytes | None = None
 
 
 class Foreign(NamedTuple):
@@ -82,13 +82,13 @@ def open_folder(top: int, path: str) -> int:
     return here
 
 
-def survey(top: int, where: str, wanted: Mapping[str, File], owned: Mapping[str, str]) -> Survey:
+def survey(top: int, where: str, wanted: Mapping[str, Entry], owned: Mapping[str, str]) -> Survey:
     """Walk the bundle's folder once.
 
     Args:
         top: A descriptor of the folder.
         where: Its path, for messages.
-        wanted: The new bundle's files by path.
+        wanted: What the new bundle's files are to be, by path.
         owned: The sha256 of each file that the compiler made, by path, from the old manifest.
 
     Raises:
@@ -104,13 +104,13 @@ def survey(top: int, where: str, wanted: Mapping[str, File], owned: Mapping[str,
         at = "/".join(part for part in (where, path, str(error.filename or "")) if part)
         raise refusal("read", at, error) from error
     found = walk.found
-    added = (Change(path, "added", None, wanted[path].content) for path in wanted.keys() - walk.seen)
+    added = (Change(path, "added") for path in wanted.keys() - walk.seen)
     found.changes = sorted([*found.changes, *added], key=lambda change: change.path)
     return found
 
 
 class _Walk:
-    def __init__(self, top: int, where: str, wanted: Mapping[str, File], owned: Mapping[str, str]) -> None:
+    def __init__(self, top: int, where: str, wanted: Mapping[str, Entry], owned: Mapping[str, str]) -> None:
         self.top, self.where, self.wanted, self.owned = top, where, wanted, owned
         self.ours = folders_of(wanted) | folders_of(owned)
         self.device = os.fstat(top).st_dev
@@ -139,7 +139,7 @@ class _Walk:
         elif path in self.wanted or path in self.owned:
             self.seen.add(path)
             plain = entry.is_file(follow_symlinks=False)
-            self.judge_file(path, *(_read(here, entry.name) if plain else (None, 0)))
+            self.judge_file(path, *(_digest(here, entry.name) if plain else (None, 0)))
         else:
             self.carry(path, "link" if entry.is_symlink() else "file")
 
@@ -169,21 +169,30 @@ class _Walk:
     def block(self, path: str, what: str, hint: str) -> None:
         self.found.blocked.append((f"{shown(path)} is {what}", hint))
 
-    def judge_file(self, path: str, content: bytes | None, mode: int) -> None:
+    def judge_file(self, path: str, digest: str | None, mode: int) -> None:
         file = self.wanted.get(path)
-        if file is not None and content == file.content:
+        if file is not None and digest == file.sha256:
             if (mode ^ file.mode) & _TELLING_BITS:
-                self.found.changes.append(Change(path, "mode", content, content))
+                self.found.changes.append(Change(path, "mode"))
             return
         # The manifest cannot hold its own digest: the compiler made whichever one is valid.
-        if path != MANIFEST and (content is None or hashlib.sha256(content).hexdigest() != self.owned.get(path)):
+        if path != MANIFEST and (digest is None or digest != self.owned.get(path)):
             self.found.edited.append(path)
-        new = None if file is None else file.content
-        self.found.changes.append(Change(path, "removed" if file is None else "changed", content, new))
+        self.found.changes.append(Change(path, "removed" if file is None else "changed"))
 
 
-def _read(folder: int, name: str) -> tuple[bytes | None, int]:
-    """A plain file's bytes (None: far too many) and permission bits."""
+def _digest(folder: int, name: str) -> tuple[str | None, int]:
+    """A plain file's sha256 in hex (None: far too long for one of ours) and permission bits."""
+    content, mode = read_plain(folder, name)
+    return None if content is None else hashlib.sha256(content).hexdigest(), mode
+
+
+def read_plain(folder: int, name: str) -> tuple[bytes | None, int]:
+    """A plain file's bytes (None: far too many, or it is none) and permission bits.
+
+    Raises:
+        OSError: It is not there, or could not be read.
+    """
     handle = os.open(name, _FILE, dir_fd=folder)
     try:
         status = os.fstat(handle)

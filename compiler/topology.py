@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from math import ceil, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,7 +38,7 @@ class Cell(NamedTuple):
 
 
 class Card(NamedTuple):
-    """One node, with its left upper corner and the colour class of its role."""
+    """One node, with its left upper corner, the colour class of its role, and its rack."""
 
     name: str
     role: str
@@ -46,7 +47,7 @@ class Card(NamedTuple):
     x: int
     y: int
     height: int
-    cells: tuple[Cell, ...]
+    rack: int
 
 
 class Line(NamedTuple):
@@ -59,12 +60,13 @@ class Line(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """Everything that the template prints."""
+    """Everything that the template prints; `racks` are the rows of NPUs that nodes have, each drawn once and used."""
 
     width: int
     height: int
     card_width: int
     cell: int
+    racks: tuple[tuple[Cell, ...], ...]
     cards: tuple[Card, ...]
     lines: tuple[Line, ...]
 
@@ -78,19 +80,23 @@ def picture(plan: Plan) -> Picture:
     """The head above, the workers in rows below, a trunk on the left that joins them."""
     workers = [node for node in plan.nodes if not node.is_head]
     columns = _columns(len(workers))
-    height = max(_card_height(node) for node in plan.nodes)
+    height = max(_card_height(npus) for npus in {node.shape.npus for node in plan.nodes})
     left, top = _MARGIN + (_GAP_X if workers else 0), _MARGIN + _HEADING
-    cards = [_card(plan.head, left, top, height)]
+    racks: dict[tuple[int, ...], int] = {}
+    for node in (plan.head, *workers):
+        racks.setdefault(node.shape.npus, len(racks) + 1)
+    cards = [_card(plan.head, left, top, height, racks[plan.head.shape.npus])]
     for index, node in enumerate(workers):
         row, column = divmod(index, columns)
         x = left + column * (_CARD_WIDTH + _GAP_X)
-        cards.append(_card(node, x, top + (row + 1) * (height + _GAP_Y), height))
+        cards.append(_card(node, x, top + (row + 1) * (height + _GAP_Y), height, racks[node.shape.npus]))
     rows = 1 + ceil(len(workers) / columns)
     return Picture(
         width=max(2 * left + columns * (_CARD_WIDTH + _GAP_X) - _GAP_X, 2 * _MARGIN + 520),
         height=top + rows * (height + _GAP_Y) - _GAP_Y + _MARGIN,
         card_width=_CARD_WIDTH,
         cell=_CELL - 4,
+        racks=tuple(_cells(npus) for npus in racks),
         cards=tuple(cards),
         lines=_lines(cards, height),
     )
@@ -101,16 +107,19 @@ def _columns(workers: int) -> int:
     return max(1, min(_MOST_COLUMNS, ceil(sqrt(workers)), workers))
 
 
-def _card_height(node: NodePlan) -> int:
-    return _CARD_TEXT + _CELL * ceil(len(node.shape.npus) / _CELLS_PER_ROW) + 12
+def _card_height(npus: tuple[int, ...]) -> int:
+    return _CARD_TEXT + _CELL * ceil(len(npus) / _CELLS_PER_ROW) + 12
 
 
-def _card(node: NodePlan, x: int, y: int, height: int) -> Card:
-    cells = tuple(
+def _card(node: NodePlan, x: int, y: int, height: int, rack: int) -> Card:
+    return Card(node.name, node.shape.role, node.address, node.interface, x, y, height, rack)
+
+
+def _cells(npus: tuple[int, ...]) -> tuple[Cell, ...]:
+    return tuple(
         Cell(npu, 16 + _CELL * (index % _CELLS_PER_ROW), _CARD_TEXT + _CELL * (index // _CELLS_PER_ROW))
-        for index, npu in enumerate(node.shape.npus)
+        for index, npu in enumerate(npus)
     )
-    return Card(node.name, node.shape.role, node.address, node.interface, x, y, height, cells)
 
 
 def _lines(cards: list[Card], height: int) -> tuple[Line, ...]:
@@ -123,8 +132,8 @@ def _lines(cards: list[Card], height: int) -> tuple[Line, ...]:
         Line(trunk, head.y + height // 2, head.x, head.y + height // 2),
         Line(trunk, head.y + height // 2, trunk, workers[-1].y - bus),
     ]
-    for y in sorted({card.y for card in workers}):
-        row = [card.x + _CARD_WIDTH // 2 for card in workers if card.y == y]
+    for y, cards_of_row in groupby(workers, key=lambda card: card.y):
+        row = [card.x + _CARD_WIDTH // 2 for card in cards_of_row]
         lines.append(Line(trunk, y - bus, row[-1], y - bus))
         lines += [Line(x, y - bus, x, y) for x in row]
     return tuple(lines)

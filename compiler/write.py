@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from compiler.exchange import UNSUPPORTED, exchange, flush, rename_to_free
@@ -18,7 +20,7 @@ from compiler.lock import locked, reading
 from compiler.manifest import MANIFEST, folders_of, is_clean, read_manifest
 from compiler.refusal import WriteRefused, refusal, shown
 from compiler.stage import carry, write_files
-from compiler.survey import Change, Survey, open_folder, survey
+from compiler.survey import Change, Survey, open_folder, read_plain, survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +33,8 @@ __all__ = ["Change", "WriteRefused", "compare", "write"]
 _MOST_NAMED = 20
 
 
-def compare(bundle: Bundle, root: Path) -> tuple[Change, ...]:
-    """Tell what `write` would change in `root/<bundle.name>/`; reads only.
+def compare(bundle: Bundle, root: Path, *, contents: bool = False) -> tuple[Change, ...]:
+    """Tell what `write` would change in `root/<bundle.name>/`; with `contents`, the old and new bytes too. Reads only.
 
     Of permission bits only those count that git keeps (who owns it may execute) and those that endanger
     (writable by all, set-user-id), so that a clone made under another umask is no change.
@@ -45,12 +47,21 @@ def compare(bundle: Bundle, root: Path) -> tuple[Change, ...]:
     try:
         top = _open_root(path)
     except FileNotFoundError:
-        return tuple(_all_added(bundle))
+        return tuple(_with_contents(_all_added(bundle), bundle, None) if contents else _all_added(bundle))
     except OSError as error:
         raise refusal("read", path, error) from error
     place = Place(top, path, bundle.name)
     with _refusing("read", place), reading(top, path, timeout=10.0):
-        return tuple(_survey(bundle, place).changes)
+        found = _survey(bundle, place)
+        changes = found.changes if found else _all_added(bundle)
+        if not contents:
+            return tuple(changes)
+        old = _open_old(place)
+        try:
+            return tuple(_with_contents(changes, bundle, old))
+        finally:
+            if old is not None:
+                os.close(old)
 
 
 def write(bundle: Bundle, root: Path, *, force: bool = False, lock_timeout: float = 10.0) -> tuple[Change, ...]:
@@ -85,12 +96,13 @@ def write(bundle: Bundle, root: Path, *, force: bool = False, lock_timeout: floa
 
 def _check(bundle: Bundle) -> None:
     """Hold the rules that `render` keeps, because a breach of them would write outside the bundle."""
-    paths = {file.path for file in bundle.files}
+    every = list(bundle.paths)
+    paths = set(every)
     clean = all(is_clean(path) for path in paths) and is_clean(bundle.name) and "/" not in bundle.name
     if (
         not clean
         or bundle.name.startswith(".")
-        or len(paths) != len(bundle.files)
+        or len(paths) != len(every)
         or not paths.isdisjoint(folders_of(paths))
         or MANIFEST not in paths
     ):
@@ -119,37 +131,36 @@ def _refusing(doing: str, place: Place) -> Iterator[None]:
 def _write(bundle: Bundle, place: Place, *, force: bool) -> tuple[Change, ...]:
     recover(place)
     found = _survey(bundle, place)
-    if not found.changes:
+    if found and not found.changes:
         return ()
-    if found.edited and not force:
+    if found and found.edited and not force:
         raise WriteRefused(
             f"{shown(place.path)}: not as the compiler left it: {_listed(found.edited)}",
             "--force replaces what was edited by hand; --diff shows it",
         )
     try:
-        _publish(bundle, place, found)
+        _publish(bundle, place, found or Survey())
     except BaseException as error:
         _clean_up(place, error)
         raise
-    replaced = frozenset(found.edited)
+    replaced = frozenset(found.edited if found else ())
     try:
         recover(place, replaced=replaced)
     except KeyboardInterrupt:
         recover(place, replaced=replaced)
         raise
-    return tuple(found.changes)
+    return tuple(found.changes if found else _all_added(bundle))
 
 
-def _survey(bundle: Bundle, place: Place) -> Survey:
-    """What writing the bundle at its place would change, and what stands in the way.
+def _survey(bundle: Bundle, place: Place) -> Survey | None:
+    """What writing the bundle at its place would change, and what stands in the way; None when nothing is there.
 
     Raises:
         WriteRefused: What stands in the way must be moved by hand.
     """
-    wanted = {file.path: file for file in bundle.files}
     old = _open_old(place)
     if old is None:
-        return Survey(_all_added(bundle))
+        return None
     try:
         owned = read_manifest(old)
         if owned is None and os.listdir(old):
@@ -157,7 +168,7 @@ def _survey(bundle: Bundle, place: Place) -> Survey:
                 f"{shown(place.path)} is not a bundle: it has no valid {MANIFEST}",
                 "move it away, or write to another folder with -o",
             )
-        found = survey(old, place.path, wanted, owned or {})
+        found = survey(old, place.path, bundle.entries, owned or {})
     finally:
         os.close(old)
     if found.blocked:
@@ -167,7 +178,26 @@ def _survey(bundle: Bundle, place: Place) -> Survey:
 
 
 def _all_added(bundle: Bundle) -> list[Change]:
-    return [Change(file.path, "added", None, file.content) for file in bundle.files]
+    return [Change(path, "added") for path in sorted(bundle.paths)]
+
+
+def _with_contents(changes: list[Change], bundle: Bundle, old: int | None) -> Iterator[Change]:
+    """The changes with the bytes before (`old` is the open bundle) and after."""
+    told = {change.path for change in changes}
+    new = {file.path: file.content for file in bundle.files if file.path in told}
+    for change in changes:
+        before = None if old is None or change.kind == "added" else _content(old, change.path)
+        yield replace(change, old=before, new=new.get(change.path))
+
+
+def _content(old: int, path: str) -> bytes | None:
+    above, _, name = path.rpartition("/")
+    folder = open_folder(old, above)
+    try:
+        plain = stat.S_ISREG(os.lstat(name, dir_fd=folder).st_mode)
+        return read_plain(folder, name)[0] if plain else None
+    finally:
+        os.close(folder)
 
 
 def _open_old(place: Place) -> int | None:

@@ -48,9 +48,9 @@ Seconds = Annotated[Whole, Field(ge=1, le=86_400)]
 
 
 class Strict(BaseModel):
-    """Frozen, and no key is accepted that is not named."""
+    """Frozen, and no key is accepted that is not named; the docstring under a field is its description."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def _choice(*choices: str) -> BeforeValidator:

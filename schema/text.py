@@ -15,6 +15,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _CLUSTER = re.compile(r"[a-z0-9][a-z0-9-]{0,61}[a-z0-9]", re.ASCII)
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", re.ASCII)
+# What ipaddress takes for an address, and not for one of a special kind.
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_UNICAST = re.compile(
+    rf"(?!127\.|169\.254\.|0\.0\.0\.0$)(?:22[0-3]|2[01][0-9]|1[0-9]{{2}}|[1-9]?[0-9])(?:\.{_OCTET}){{3}}", re.ASCII
+).fullmatch
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 # Variables of which a program gets another value than was exported, or none: bash keeps them for itself (each
 # tried with bash 5.2), or the scripts that start Ray and vLLM do.
@@ -165,6 +170,8 @@ def _image(value: Any) -> str:
 
 def _ipv4(value: Any) -> str:
     text = as_text(value)
+    if _UNICAST(text):  # the others are told apart to be told of
+        return text
     if ":" in text and "." not in text:
         message = f"{shown(text)} is an IPv6 address; Ray 2.48 splits HOST:PORT at the first colon"
         raise fault("address", message, "give the node's IPv4 address")

@@ -1,13 +1,12 @@
 """Small bundles as the renderer makes them, and exact pictures of folders, for the tests of `write`."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from compiler.bundle import Bundle, File
+from compiler.bundle import Bundle, File, file_of
 
 NODE_FILES = {"verify.sh": True, "docker-compose.yaml": False, "node.env": False}
 
@@ -19,12 +18,16 @@ class Seen(NamedTuple):
 
 
 def bundle_of(files: Mapping[str, bytes], *, name: str = "tiny") -> Bundle:
-    made = [File(path, content, path.endswith(".sh")) for path, content in files.items()]
-    listed = {
-        file.path: {"sha256": hashlib.sha256(file.content).hexdigest(), "mode": f"{file.mode:04o}"} for file in made
-    }
+    made = [file_of(path, content, executable=path.endswith(".sh")) for path, content in files.items()]
+    listed = {file.path: {"sha256": file.sha256, "mode": f"{file.mode:04o}"} for file in made}
     manifest = json.dumps({"format_version": 1, "files": listed}, indent=1).encode()
-    return Bundle(name, tuple(sorted([*made, File("manifest.json", manifest, executable=False)])))
+    return bundle(name, sorted([*made, file_of("manifest.json", manifest)]))
+
+
+def bundle(name: str, files: Iterable[File]) -> Bundle:
+    """A bundle of exactly these files."""
+    held = tuple(files)
+    return Bundle(name, lambda: (file.path for file in held), lambda: iter(held))
 
 
 def nodes(which: Iterable[int], text: str = "old", *, name: str = "tiny") -> Bundle:
