@@ -16,8 +16,8 @@ _WAITING = 2  # batches that are made and not yet used, at most
 def ahead(things: Iterable[T]) -> Iterator[T]:
     """The same things in the same order, made by a thread of their own; for a few, in this one.
 
-    An exception in making them comes out here, in its place or a few things before it. Whoever stops in the middle closes the generator, which
-    ends the thread after the batch that it is at.
+    An exception in making them comes out here, in its place or a few things before it. Whoever stops in the middle
+    closes the generator, which ends the thread after the batch that it is at.
     """
     source = iter(things)
     first = list(islice(source, _BATCH))

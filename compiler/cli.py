@@ -7,10 +7,10 @@ import os
 import sys
 
 from compiler import __version__
-from compiler.options import DEFAULT_SPEC, every_command, parsed
+from compiler.cli_options import DEFAULT_SPEC, every_command, parsed
 from compiler.say import AT_FAULT, BUG, DONE, INTERRUPTED, USAGE, coloured, say
 
-TYPE_CHECKING = False  # see compiler.options
+TYPE_CHECKING = False  # see compiler.cli_options
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
