@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from compiler.compile import Compiled, Purpose
+    from compiler.memo import Known, Memo
     from compiler.plan import Plan
     from compiler.source import Source
     from compiler.survey import Change
 
+_ENOUGH = 128 * 2**20  # more than any spec may have; that it has too much is told when it is parsed
 _MAX_CONFIG = 16 * 2**20  # a config.json has a few KB; this is none
 
 
@@ -67,16 +69,46 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    compiled = _compiled(options)
-    if compiled.plan is None or (options.strict and compiled.diagnostics):
+    from compiler.memo import Memo  # noqa: PLC0415
+
+    spec = _Spec(options)
+    memo = Memo(spec.inputs, "", spec.beside)
+    known = spec.recalled(memo)
+    if known is None:
+        compiled = spec.compiled("render", memo.beside)
+        _tell(compiled, spec.sources, options.format)
+        if compiled.plan is None:
+            return AT_FAULT
+        known = _known(compiled, spec.sources)
+        memo.keep(known)
+    if options.strict and known.warned:
         return AT_FAULT
     if options.format == "text":
-        print(f"{options.spec}: {_summary(compiled.plan)}")
+        print(f"{options.spec}: {known.summary}")
     return DONE
 
 
 def _render(options: argparse.Namespace) -> int:
-    compiled = _compiled(options)
+    from compiler.memo import Memo  # noqa: PLC0415
+
+    spec = _Spec(options)
+    memo = Memo(spec.inputs, options.output, spec.beside)
+    known = spec.recalled(memo)
+    if known is None:
+        return _rendered(options, spec, memo)
+    if options.strict and known.warned:
+        return AT_FAULT
+    place = _place(options, known.name)
+    if options.check or options.diff:
+        return _tell_stale((), place, options)
+    _tell_written(known, (), place, options)
+    return DONE
+
+
+def _rendered(options: argparse.Namespace, spec: _Spec, memo: Memo) -> int:
+    """Renders in full: nothing is known that would spare it."""
+    compiled = spec.compiled("render", memo.beside)
+    _tell(compiled, spec.sources, options.format)
     if compiled.plan is None or (options.strict and compiled.diagnostics):
         return AT_FAULT
     from pathlib import Path  # noqa: PLC0415
@@ -84,20 +116,29 @@ def _render(options: argparse.Namespace) -> int:
     from compiler.render import render  # noqa: PLC0415
     from compiler.write import WriteRefused, compare, write  # noqa: PLC0415
 
-    plan = compiled.plan
+    known, plan = _known(compiled, spec.sources), compiled.plan
     del compiled  # the plan has all that counts; the spec of a large cluster is large
     bundle = render(plan)
-    root = Path(options.output)
-    place = f"{options.output.rstrip('/') or '/'}/{bundle.name}"
+    known.name, known.files = bundle.name, sum(1 for _ in bundle.paths)
+    root, place = Path(options.output), _place(options, bundle.name)
     try:
         if options.check or options.diff:
             return _tell_stale(compare(bundle, root, contents=options.diff), place, options)
-        changes = write(bundle, root, force=options.force, lock_timeout=options.lock_timeout)
+        written = write(bundle, root, force=options.force, lock_timeout=options.lock_timeout)
     except WriteRefused as refused:
         return _refused(refused)
-    if not options.quiet and options.format == "text":
-        print(f"{place}: {_summary(plan)}; {_counted(changes, sum(1 for _ in bundle.paths))}")
+    memo.keep(known, bundle.paths, written.stamps)
+    _tell_written(known, written.changes, place, options)
     return DONE
+
+
+def _place(options: argparse.Namespace, name: str) -> str:
+    return f"{options.output.rstrip('/') or '/'}/{name}"
+
+
+def _tell_written(known: Known, changes: Sequence[Change], place: str, options: argparse.Namespace) -> None:
+    if not options.quiet and options.format == "text":
+        print(f"{place}: {known.summary}; {_counted(changes, known.files)}")
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -213,9 +254,61 @@ def _completion(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _compiled(options: argparse.Namespace, purpose: Purpose = "render") -> Compiled:
-    """The compilation of the files that were named, with everything found told."""
-    return _compiled_from(options, purpose)[1]
+class _Spec:
+    """The files that a command was given, read.
+
+    Attributes:
+        inputs: The name and bytes of each that could be read.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.inputs, self._unreadable = _read([options.spec, *options.overlay])
+        self.beside = _beside(options.spec)
+        self._form = options.format if "format" in options else "text"
+
+    @property
+    def sources(self) -> list[Source]:
+        """The files as the compilation takes them."""
+        from compiler.source import Source  # noqa: PLC0415
+
+        return [Source(*each) for each in self.inputs]
+
+    def compiled(self, purpose: Purpose, beside: Callable[[str], bytes]) -> Compiled:
+        """The compilation, with nothing told yet."""
+        from compiler.compile import Compiled, compile_spec  # noqa: PLC0415
+
+        if self._unreadable:
+            return Compiled(None, self._unreadable)  # type: ignore[arg-type]
+        return compile_spec(self.sources, purpose, beside)
+
+    def recalled(self, memo: Memo) -> Known | None:
+        """What is known of it, told as it was the first time; None when it must be found out."""
+        known = None if self._unreadable else memo.recall()
+        if known is None:
+            return None
+        if self._form != "text":
+            sys.stdout.write(known.told[self._form])
+        elif known.warned:
+            sys.stderr.write(known.told["colour" if coloured(sys.stderr) else "text"])
+            say(known.told["count"])
+        return known
+
+
+def _known(compiled: Compiled, sources: Sequence[Source]) -> Known:
+    """What a later run may tell of this one."""
+    from compiler import report  # noqa: PLC0415
+    from compiler.memo import Known  # noqa: PLC0415
+
+    assert compiled.plan is not None  # noqa: S101 - of a spec with faults nothing is kept
+    found = compiled.diagnostics
+    told = {
+        "text": report.as_text(found, sources, colour=False),
+        "colour": report.as_text(found, sources, colour=True),
+        "json": report.as_json(found),
+        "github": report.as_github(found),
+        "count": report.count(found),
+    }
+    return Known(told, _summary(compiled.plan), warned=bool(found))
 
 
 def _compiled_from(options: argparse.Namespace, purpose: Purpose) -> tuple[list[Source], Compiled]:
@@ -226,32 +319,26 @@ def _compiled_from(options: argparse.Namespace, purpose: Purpose) -> tuple[list[
 
 def _compiled_of(options: argparse.Namespace, purpose: Purpose) -> tuple[list[Source], Compiled]:
     """The compilation of the files that were named, with nothing told yet."""
-    from compiler.compile import Compiled, compile_spec  # noqa: PLC0415
-
-    sources, unreadable = _read([options.spec, *options.overlay])
-    if unreadable:
-        return sources, Compiled(None, unreadable)  # type: ignore[arg-type]
-    return sources, compile_spec(sources, purpose, _beside(options.spec))
+    spec = _Spec(options)
+    return spec.sources, spec.compiled(purpose, spec.beside)
 
 
 def _is_there(name: str) -> bool:
     return os.path.isfile(name)
 
 
-def _read(names: Sequence[str]) -> tuple[list[Source], tuple[object, ...]]:
-    from compiler.source import MAX_BYTES, Source  # noqa: PLC0415
-
-    sources, unreadable = [], []
+def _read(names: Sequence[str]) -> tuple[list[tuple[str, bytes]], tuple[object, ...]]:
+    inputs, unreadable = [], []
     for name in names:
         try:
             if name == "-":
-                sources.append(Source("<stdin>", sys.stdin.buffer.read(MAX_BYTES + 1)))
+                inputs.append(("<stdin>", sys.stdin.buffer.read(_ENOUGH)))
                 continue
             with open(name, "rb") as file:
-                sources.append(Source(name, file.read(MAX_BYTES + 1)))
+                inputs.append((name, file.read(_ENOUGH)))
         except OSError as fault:
             unreadable.append(_unreadable(name, fault))
-    return sources, tuple(unreadable)
+    return inputs, tuple(unreadable)
 
 
 def _beside(spec: str) -> Callable[[str], bytes]:

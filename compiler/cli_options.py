@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 
 from compiler import __version__
 
@@ -40,6 +42,7 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
         prog="compiler",
         description="Compiles one reviewed spec of an Ascend cluster into everything that each node needs.",
         epilog="Exit codes: 0 done, 1 the spec or the cluster is at fault, 2 usage, 3 a bug here, 130 interrupted.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=_columns() - 2),
     )
     parser.add_argument("--version", action="version", version=f"compiler {__version__}")
     commands = parser.add_subparsers(
@@ -51,6 +54,18 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
         if len(names) == 1:
             _filled(command, add)
     return parser
+
+
+def _columns() -> int:
+    """As argparse would ask, but for the package that it imports for this, which takes as long as all else."""
+    try:
+        return int(os.environ.get("COLUMNS", "")) or 80
+    except ValueError:
+        pass
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    except (OSError, ValueError, AttributeError):
+        return 80
 
 
 def _filled(parser: argparse.ArgumentParser, add: Callable[[argparse.ArgumentParser], None]) -> argparse.ArgumentParser:

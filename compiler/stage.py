@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from array import array
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from compiler.ahead import ahead
 from compiler.refusal import refusal
+from compiler.stamp import stamp_of
 from compiler.survey import Foreign, open_folder
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ _NO_LINKS = frozenset(
 _CHUNK = 1 << 20
 
 
-def write_files(stage: int, where: str, files: Iterable[File]) -> None:
+def write_files(stage: int, where: str, files: Iterable[File]) -> array[int]:
     """Write all files below the open folder `stage`, with their exact modes whatever the umask.
 
     Args:
@@ -32,10 +34,14 @@ def write_files(stage: int, where: str, files: Iterable[File]) -> None:
         where: The path that they will have when published, for messages.
         files: In the bundle's order, in which files of one folder are neighbours.
 
+    Returns:
+        The stamp of each file, in their order: nobody else has seen it yet.
+
     Raises:
         WriteRefused: The system would not; names the file and the cause.
     """
     made: set[str] = set()
+    stamps = array("q")
     here, folder, path = -1, None, ""
     try:
         for path, content, executable, _ in ahead(files):
@@ -45,12 +51,13 @@ def write_files(stage: int, where: str, files: Iterable[File]) -> None:
                     os.close(here)
                 here = -1
                 here, folder = make_folders(stage, above, made), above
-            _write_file(here, name, content, 0o755 if executable else 0o644)
+            stamps.append(_write_file(here, name, content, 0o755 if executable else 0o644))
     except OSError as error:
         raise refusal("write", f"{where}/{path}", error) from error
     finally:
         if here >= 0:
             os.close(here)
+    return stamps
 
 
 def make_folders(top: int, path: str, made: set[str]) -> int:
@@ -93,11 +100,12 @@ def carry(old: int, stage: int, where: str, foreign: Iterable[Foreign]) -> None:
         raise refusal("carry over", f"{where}/{path}", error, "move it away") from error
 
 
-def _write_file(folder: int, name: str, content: bytes, mode: int) -> None:
+def _write_file(folder: int, name: str, content: bytes, mode: int) -> int:
     handle = os.open(name, _NEW, mode, dir_fd=folder)
     try:
         write_all(handle, content)
         os.fchmod(handle, mode)
+        return stamp_of(os.fstat(handle))
     finally:
         os.close(handle)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from compiler.manifest import MANIFEST, folders_of
 from compiler.refusal import WriteRefused, refusal, shown
+from compiler.stamp import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,12 +59,14 @@ class Survey:
         edited: Files that are not as the compiler left them; replaced by force alone.
         blocked: What lies where not even force removes it, and what would help.
         foreign: Everything to be carried over, a folder before what is in it.
+        stamps: Of each file that is as it should be, by path: taken before it was read.
     """
 
     changes: list[Change] = field(default_factory=list)
     edited: list[str] = field(default_factory=list)
     blocked: list[tuple[str, str]] = field(default_factory=list)
     foreign: list[Foreign] = field(default_factory=list)
+    stamps: dict[str, int] = field(default_factory=dict)
 
 
 def open_folder(top: int, path: str) -> int:
@@ -139,7 +142,7 @@ class _Walk:
         elif path in self.wanted or path in self.owned:
             self.seen.add(path)
             plain = entry.is_file(follow_symlinks=False)
-            self.judge_file(path, *(_digest(here, entry.name) if plain else (None, 0)))
+            self.judge_file(path, *(_digest(here, entry.name) if plain else (None, None)))
         else:
             self.carry(path, "link" if entry.is_symlink() else "file")
 
@@ -169,11 +172,13 @@ class _Walk:
     def block(self, path: str, what: str, hint: str) -> None:
         self.found.blocked.append((f"{shown(path)} is {what}", hint))
 
-    def judge_file(self, path: str, digest: str | None, mode: int) -> None:
+    def judge_file(self, path: str, digest: str | None, status: os.stat_result | None) -> None:
         file = self.wanted.get(path)
-        if file is not None and digest == file.sha256:
-            if (mode ^ file.mode) & _TELLING_BITS:
+        if file is not None and status is not None and digest == file.sha256:
+            if (stat.S_IMODE(status.st_mode) ^ file.mode) & _TELLING_BITS:
                 self.found.changes.append(Change(path, "mode"))
+            else:
+                self.found.stamps[path] = stamp_of(status)
             return
         # The manifest cannot hold its own digest: the compiler made whichever one is valid.
         if path != MANIFEST and (digest is None or digest != self.owned.get(path)):
@@ -181,14 +186,14 @@ class _Walk:
         self.found.changes.append(Change(path, "removed" if file is None else "changed"))
 
 
-def _digest(folder: int, name: str) -> tuple[str | None, int]:
-    """A plain file's sha256 in hex (None: far too long for one of ours) and permission bits."""
-    content, mode = read_plain(folder, name)
-    return None if content is None else hashlib.sha256(content).hexdigest(), mode
+def _digest(folder: int, name: str) -> tuple[str | None, os.stat_result | None]:
+    """A plain file's sha256 in hex (None: far too long for one of ours), and its status before it was read."""
+    content, status = read_plain(folder, name)
+    return None if content is None else hashlib.sha256(content).hexdigest(), status
 
 
-def read_plain(folder: int, name: str) -> tuple[bytes | None, int]:
-    """A plain file's bytes (None: far too many, or it is none) and permission bits.
+def read_plain(folder: int, name: str) -> tuple[bytes | None, os.stat_result | None]:
+    """A plain file's bytes (None: far too many, or it is none), and its status before it was read.
 
     Raises:
         OSError: It is not there, or could not be read.
@@ -197,8 +202,8 @@ def read_plain(folder: int, name: str) -> tuple[bytes | None, int]:
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
-            return None, 0
-        return read_all(handle, status.st_size), stat.S_IMODE(status.st_mode)
+            return None, None
+        return read_all(handle, status.st_size), status
     finally:
         os.close(handle)
 

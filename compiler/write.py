@@ -10,9 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from array import array
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.exchange import UNSUPPORTED, exchange, flush, rename_to_free
 from compiler.leftover import Place, recover
@@ -64,7 +65,19 @@ def compare(bundle: Bundle, root: Path, *, contents: bool = False) -> tuple[Chan
                 os.close(old)
 
 
-def write(bundle: Bundle, root: Path, *, force: bool = False, lock_timeout: float = 10.0) -> tuple[Change, ...]:
+class Written(NamedTuple):
+    """What became of a write.
+
+    Attributes:
+        changes: What was changed; nothing was written when it is empty.
+        stamps: Of every file of the bundle as it lies there now, in the bundle's order.
+    """
+
+    changes: tuple[Change, ...]
+    stamps: array[int]
+
+
+def write(bundle: Bundle, root: Path, *, force: bool = False, lock_timeout: float = 10.0) -> Written:
     """Make `root/<bundle.name>/` hold exactly the bundle, and whatever foreign files it held before.
 
     A killed run leaves the old bundle or the new one; the next run cleans up behind it.
@@ -74,9 +87,6 @@ def write(bundle: Bundle, root: Path, *, force: bool = False, lock_timeout: floa
         root: The output folder; made if there is none.
         force: Replace files that were edited by hand since the compiler made them.
         lock_timeout: How many seconds to wait for another writer in the same `root`.
-
-    Returns:
-        What was changed; nothing was written when it is empty.
 
     Raises:
         WriteRefused: It could not be done, or not without losing something. The old bundle is whole.
@@ -128,18 +138,18 @@ def _refusing(doing: str, place: Place) -> Iterator[None]:
         raise refusal(doing, place.path, error) from error
 
 
-def _write(bundle: Bundle, place: Place, *, force: bool) -> tuple[Change, ...]:
+def _write(bundle: Bundle, place: Place, *, force: bool) -> Written:
     recover(place)
     found = _survey(bundle, place)
     if found and not found.changes:
-        return ()
+        return Written((), array("q", [found.stamps[path] for path in bundle.paths]))
     if found and found.edited and not force:
         raise WriteRefused(
             f"{shown(place.path)}: not as the compiler left it: {_listed(found.edited)}",
             "--force replaces what was edited by hand; --diff shows it",
         )
     try:
-        _publish(bundle, place, found or Survey())
+        stamps = _publish(bundle, place, found or Survey())
     except BaseException as error:
         _clean_up(place, error)
         raise
@@ -149,7 +159,7 @@ def _write(bundle: Bundle, place: Place, *, force: bool) -> tuple[Change, ...]:
     except KeyboardInterrupt:
         recover(place, replaced=replaced)
         raise
-    return tuple(found.changes if found else _all_added(bundle))
+    return Written(tuple(found.changes if found else _all_added(bundle)), stamps)
 
 
 def _survey(bundle: Bundle, place: Place) -> Survey | None:
@@ -225,7 +235,7 @@ def _listed(things: list[str]) -> str:
     return f"{named} and {more} more" if more > 0 else named
 
 
-def _publish(bundle: Bundle, place: Place, found: Survey) -> None:
+def _publish(bundle: Bundle, place: Place, found: Survey) -> array[int]:
     """Stage the bundle and put it at its place by one call; the old one is then at the staged name."""
     old = _open_old(place)
     try:
@@ -233,7 +243,7 @@ def _publish(bundle: Bundle, place: Place, found: Survey) -> None:
         try:
             if old is not None:
                 carry(old, stage, place.path, found.foreign)
-            write_files(stage, place.path, bundle.files)
+            stamps = write_files(stage, place.path, bundle.files)
             flush(stage)
         finally:
             os.close(stage)
@@ -244,6 +254,7 @@ def _publish(bundle: Bundle, place: Place, found: Survey) -> None:
     finally:
         if old is not None:
             os.close(old)
+    return stamps
 
 
 def _stage(place: Place) -> tuple[str, int]:

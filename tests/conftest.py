@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import threading
 import warnings
 from typing import TYPE_CHECKING
@@ -14,6 +16,12 @@ from verify_host import Host
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+# Neither what this user compiled before nor how the tests were started may make a difference: a shell starts what runs
+# in the background with SIGINT ignored, and so would be all that the tests start.
+os.environ["COMPILER_CACHE_DIR"] = ""
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

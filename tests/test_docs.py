@@ -30,9 +30,9 @@ from docs_text import (
 )
 
 from compiler import cli, report
+from compiler.cli_options import parsed
 from compiler.compile import Compiled, compile_spec
 from compiler.jsonschema import schema
-from compiler.cli_options import parsed
 from compiler.render import render
 from compiler.source import MAX_BYTES, Source
 from compiler.write import compare

@@ -44,7 +44,7 @@ def refused(bundle: Bundle, root: Path, *, force: bool = False) -> WriteRefused:
 
 
 def test_a_first_write_makes_exactly_the_bundle(tmp_path: Path) -> None:
-    changes = write(NEW, tmp_path / "deep" / "out")
+    changes = write(NEW, tmp_path / "deep" / "out").changes
     assert seen(tmp_path / "deep" / "out") == {"tiny": Seen("folder", 0o755, b"")} | {
         f"tiny/{path}": what for path, what in expected(NEW).items()
     }
@@ -53,7 +53,7 @@ def test_a_first_write_makes_exactly_the_bundle(tmp_path: Path) -> None:
 
 def test_a_second_write_over_an_old_bundle_leaves_no_trace_of_it(tmp_path: Path) -> None:
     write(OLD, tmp_path)
-    changes = write(NEW, tmp_path)
+    changes = write(NEW, tmp_path).changes
     assert seen(tmp_path / "tiny") == expected(NEW)
     assert names(tmp_path) == ["tiny"]
     assert {change.kind for change in changes} == {"changed"}
@@ -62,7 +62,7 @@ def test_a_second_write_over_an_old_bundle_leaves_no_trace_of_it(tmp_path: Path)
 def test_nothing_is_written_when_nothing_differs(tmp_path: Path) -> None:
     write(NEW, tmp_path)
     before = [path.lstat() for path in [tmp_path, *sorted(tmp_path.rglob("*"))]]
-    assert write(NEW, tmp_path) == ()
+    assert write(NEW, tmp_path).changes == ()
     after = [path.lstat() for path in [tmp_path, *sorted(tmp_path.rglob("*"))]]
     assert [(s.st_ino, s.st_mtime_ns, s.st_ctime_ns) for s in before] == [
         (s.st_ino, s.st_mtime_ns, s.st_ctime_ns) for s in after
@@ -94,7 +94,7 @@ def test_nodes_that_left_the_spec_leave_the_disk(
 ) -> None:
     root, fresh = tmp_path_factory.mktemp("root"), tmp_path_factory.mktemp("fresh")
     write(nodes(before), root)
-    changes = write(nodes(after), root)
+    changes = write(nodes(after), root).changes
     write(nodes(after), fresh)
     assert seen(root) == seen(fresh)
     assert {change.path for change in changes if change.kind == "removed"} == {
@@ -165,7 +165,7 @@ def test_compare_tells_every_change_and_changes_nothing(tmp_path: Path) -> None:
         Change("y", "added", None, b"5"),
     ]
     assert seen(tmp_path) == before
-    assert write(new, tmp_path) == tuple(Change(change.path, change.kind) for change in changes)
+    assert write(new, tmp_path).changes == tuple(Change(change.path, change.kind) for change in changes)
     assert compare(new, tmp_path) == ()
 
 
@@ -207,7 +207,7 @@ def test_foreign_files_stay_whatever_goes(tmp_path: Path, after: Bundle) -> None
     assert names(tmp_path) == ["tiny"]
     assert (tmp_path / "tiny" / "notes.txt").stat().st_ino == inode
     assert (tmp_path / "tiny" / "empty").stat().st_mtime_ns == changed
-    assert write(after, tmp_path) == ()
+    assert write(after, tmp_path).changes == ()
 
 
 def test_foreign_files_are_copied_where_links_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +342,7 @@ def test_an_edit_that_is_what_the_new_bundle_says_is_no_edit(tmp_path: Path) -> 
 def test_a_file_that_was_removed_by_hand_comes_back(tmp_path: Path) -> None:
     write(NEW, tmp_path)
     (tmp_path / "tiny" / "node-0" / "node.env").unlink()
-    assert [change.kind for change in write(NEW, tmp_path)] == ["added"]
+    assert [change.kind for change in write(NEW, tmp_path).changes] == ["added"]
     assert seen(tmp_path / "tiny") == expected(NEW)
 
 
@@ -632,7 +632,7 @@ def test_a_disk_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write(OLD, disk)
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         assert refused(NEW, disk).message == f"cannot write {disk}/tiny: Read-only file system"
-        assert write(OLD, disk) == ()
+        assert write(OLD, disk).changes == ()
 
 
 @ROOT_ONLY
@@ -819,7 +819,7 @@ def test_a_staged_folder_of_a_killed_run_is_removed_even_when_nothing_changes(tm
     foreign = put_foreign(tmp_path / "tiny")
     killed_while_staging(tmp_path)
     assert len(names(tmp_path)) == 2
-    assert write(OLD, tmp_path) == ()
+    assert write(OLD, tmp_path).changes == ()
     assert seen(tmp_path / "tiny") == expected(OLD, foreign)
     assert names(tmp_path) == ["tiny"]
 

@@ -1,0 +1,216 @@
+"""What was compiled before, and what was written: while nothing has changed since, nothing is done again.
+
+A small file for each spec in the user's cache folder. It says nothing that could be wrong: it is believed only while
+the spec, the files it names and this program are what they were, byte for byte or by the system's own stamps, and so
+is every file of the bundle. At any doubt all is done anew, and told as if there were no memo.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from array import array
+from hashlib import sha256
+
+from compiler.stamp import stamp_of
+
+TYPE_CHECKING = False  # see compiler.cli_options
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    Inputs = Sequence[tuple[str, bytes]]  # the spec and its overlays: name and bytes
+    Beside = Callable[[str], bytes]
+
+VARIABLE = "COMPILER_CACHE_DIR"
+_MOST = 200  # memos in the folder; the oldest go
+_PACKAGES = ("compiler", "schema", "templates")
+
+
+class Known:
+    """What a command can tell without doing anything.
+
+    Attributes:
+        told: What was found in the spec, in each form: `text`, `colour`, `json`, `github`; `count` says how much.
+        warned: Something was found.
+        summary: The parallelism and size of the cluster.
+        name: The bundle's folder.
+        files: How many files the bundle has.
+    """
+
+    def __init__(self, told: Mapping[str, str], summary: str, name: str = "", files: int = 0, *, warned: bool) -> None:
+        self.told, self.warned, self.summary, self.name, self.files = told, warned, summary, name, files
+
+
+class Memo:
+    """The memo of a spec, and of the folder that its bundle is written to (empty: of neither, `check` writes none).
+
+    Attributes:
+        beside: Reads the files that the spec names, and notes what they held.
+    """
+
+    def __init__(self, inputs: Inputs, root: str, beside: Beside) -> None:
+        self._read = beside
+        self._named: dict[str, str] = {}
+        self._root = os.path.abspath(root) if root else ""
+        names = [os.path.abspath(name) if name != "-" else name for name, _ in inputs]
+        self._file = f"{_digest(json.dumps([names, self._root]).encode())}.json"
+        self._key = _digest(_program(), *(part for name, content in inputs for part in (name.encode(), content)))
+
+    def beside(self, path: str) -> bytes:
+        """The bytes of a file that the spec names.
+
+        Raises:
+            OSError: There is none.
+        """
+        self._named[path] = ""
+        content = self._read(path)
+        self._named[path] = _digest(content)
+        return content
+
+    def recall(self) -> Known | None:
+        """What is known; None when there is no memo, or anything is not as it was."""
+        try:
+            with open(f"{_folder()}/{self._file}", "rb") as file:
+                memo = json.load(file)
+            if memo["key"] == self._key and self._names_the_same(memo["named"]) and self._holds(memo):
+                return Known(**memo["known"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # nothing is known
+        self._named.clear()
+        return None
+
+    def keep(self, known: Known, paths: Iterable[str] = (), stamps: array[int] | None = None) -> None:
+        """Notes what is known: the bundle's `paths`, and in their order the stamps of what lies there."""
+        kinds: dict[tuple[str, ...], int] = {}
+        folders = [(folder, kinds.setdefault(names, len(kinds))) for folder, names in _grouped(paths)]
+        memo = {
+            "key": self._key,
+            "named": self._named,
+            "known": vars(known),
+            "kinds": list(kinds),
+            "folders": folders,
+            "stamps": _digest(stamps.tobytes()) if stamps else "",
+        }
+        try:
+            folder = _folder(make=True)
+            fresh = f"{folder}/{self._file}.{os.getpid()}"
+            with open(fresh, "w", encoding="utf-8") as file:
+                json.dump(memo, file)
+            os.replace(fresh, f"{folder}/{self._file}")
+            _prune(folder)
+        except OSError:
+            return  # a memo is only for speed
+
+    def _names_the_same(self, named: Mapping[str, str]) -> bool:
+        for path in named:
+            try:
+                self.beside(path)
+            except OSError:
+                continue  # noted as one that is not there
+        return named == self._named
+
+    def _holds(self, memo: Mapping[str, object]) -> bool:
+        """Whether the bundle lies there as it was left, and nobody is at work on it."""
+        if not self._root:
+            return True
+        import fcntl  # noqa: PLC0415 - `check` needs no lock
+
+        name = memo["known"]["name"]  # type: ignore[index]
+        root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(root, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if any(each.startswith(f".{name}.") for each in os.listdir(root)):
+                return False  # a run that was killed left something to be ended
+            top = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+            try:
+                return _digest(_stamps(top, memo["folders"], memo["kinds"]).tobytes()) == memo["stamps"]  # type: ignore[arg-type]
+            finally:
+                os.close(top)
+        finally:
+            os.close(root)
+
+
+def _stamps(top: int, folders: Sequence[tuple[str, int]], kinds: Sequence[Sequence[str]]) -> array[int]:
+    """The stamps of all files; OSError when one is missing, or in a folder that is a link by now."""
+    found = array("q")
+    for folder, kind in folders:
+        if folder and not stat.S_ISDIR(os.lstat(folder, dir_fd=top).st_mode):
+            raise NotADirectoryError(folder)
+        prefix = f"{folder}/" if folder else ""
+        for name in kinds[kind]:
+            found.append(stamp_of(os.lstat(prefix + name, dir_fd=top)))
+    return found
+
+
+def _grouped(paths: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each folder with the names in it that follow each other."""
+    folder = ""
+    names: list[str] = []
+    for path in paths:
+        above, _, name = path.rpartition("/")
+        if above != folder and names:
+            yield folder, tuple(names)
+            names = []
+        folder = above
+        names.append(name)
+    if names:
+        yield folder, tuple(names)
+
+
+def _digest(*parts: bytes) -> str:
+    whole = sha256()
+    for part in parts:
+        whole.update(b"%d:" % len(part))
+        whole.update(part)
+    return whole.hexdigest()
+
+
+def _program() -> bytes:
+    """What this program is made of: its own files by their stamps, Python, and the packages beside pydantic."""
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    found = [sys.version]
+    folders = [f"{home}/{package}" for package in _PACKAGES]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    if entry.name != "__pycache__":
+                        folders.append(entry.path)
+                else:
+                    status = entry.stat()
+                    found.append(f"{entry.path} {status.st_size} {status.st_mtime_ns}")
+    # pip changes the folder that it installs into whenever it does.
+    packages = [place for place in sys.path if os.path.isdir(f"{place}/pydantic")]
+    found += [f"{place} {os.stat(place).st_mtime_ns}" for place in packages]
+    return "\n".join(sorted(found)).encode()
+
+
+def _folder(*, make: bool = False) -> str:
+    """The folder of all memos.
+
+    Raises:
+        OSError: There is none, or others may write to it: then it could be told anything.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = os.environ.get(VARIABLE, f"{home}/ascend-cluster-compiler")
+    if not os.path.isabs(folder):
+        raise NotADirectoryError(folder)
+    if make:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    status = os.stat(folder)
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(folder)
+    return folder
+
+
+def _prune(folder: str) -> None:
+    with os.scandir(folder) as entries:
+        files = sorted((entry.stat().st_mtime_ns, entry.path) for entry in entries)
+    for _, path in files[:-_MOST]:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            continue  # another run was quicker
