@@ -73,6 +73,18 @@ schema: $(VENV)/.compiler ## rewrite schema/cluster.schema.json
 flags: $(VENV)/.tests ## ask vLLM's own parsers for schema/vllm_flags.json: RELEASES='0.11.0 0.23.0'
 	$(BIN)/python tests/rig/vllm_table.py $(RELEASES)
 
+.PHONY: bench
+bench: $(VENV)/.bench ## measure what compiling costs; rewrites docs/performance.md and its plot
+	$(BIN)/python tests/bench/bench.py
+
+.PHONY: bench-check
+bench-check: $(VENV)/.tests ## fail when a ratio is well above the one in docs/performance.md
+	$(BIN)/python tests/bench/bench.py --check
+
+$(VENV)/.bench: $(VENV)/.tests
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	@touch $@
+
 .PHONY: wheel
 wheel: $(VENV)/.compiler ## build dist/*.whl
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .

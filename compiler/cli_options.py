@@ -50,8 +50,9 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     )
     for name in names:
         does, add = _COMMANDS[name]
-        command = commands.add_parser(name, help=does, description=_sentence(does))
-        if len(names) == 1:
+        asked = len(names) == 1
+        command = commands.add_parser(name, help=does, description=_sentence(does), add_help=asked)
+        if asked:
             _filled(command, add)
     return parser
 

@@ -11,19 +11,20 @@ import json
 import os
 import stat
 import sys
-from array import array
-from hashlib import sha256
+import zlib
 
 from compiler.stamp import stamp_of
 
 TYPE_CHECKING = False  # see compiler.cli_options
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     Inputs = Sequence[tuple[str, bytes]]  # the spec and its overlays: name and bytes
     Beside = Callable[[str], bytes]
 
 VARIABLE = "COMPILER_CACHE_DIR"
+_FEW = 1 << 16  # bytes
 _MOST = 200  # memos in the folder; the oldest go
 _PACKAGES = ("compiler", "schema", "templates")
 
@@ -54,9 +55,9 @@ class Memo:
         self._read = beside
         self._named: dict[str, str] = {}
         self._root = os.path.abspath(root) if root else ""
-        names = [os.path.abspath(name) if name != "-" else name for name, _ in inputs]
-        self._file = f"{_digest(json.dumps([names, self._root]).encode())}.json"
-        self._key = _digest(_program(), *(part for name, content in inputs for part in (name.encode(), content)))
+        place = [self._root, *(os.path.abspath(name) for name, _ in inputs)]
+        self._file = f"{zlib.crc32(json.dumps(place).encode()):08x}.json"
+        self._key = [place, _program(), [[name, _short(content)] for name, content in inputs]]
 
     def beside(self, path: str) -> bytes:
         """The bytes of a file that the spec names.
@@ -66,7 +67,7 @@ class Memo:
         """
         self._named[path] = ""
         content = self._read(path)
-        self._named[path] = _digest(content)
+        self._named[path] = _short(content)
         return content
 
     def recall(self) -> Known | None:
@@ -91,7 +92,7 @@ class Memo:
             "known": vars(known),
             "kinds": list(kinds),
             "folders": folders,
-            "stamps": _digest(stamps.tobytes()) if stamps else "",
+            "stamps": stamps.tolist() if stamps else [],
         }
         try:
             folder = _folder(make=True)
@@ -125,22 +126,21 @@ class Memo:
                 return False  # a run that was killed left something to be ended
             top = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
             try:
-                return _digest(_stamps(top, memo["folders"], memo["kinds"]).tobytes()) == memo["stamps"]  # type: ignore[arg-type]
+                return _stamps(top, memo["folders"], memo["kinds"]) == memo["stamps"]  # type: ignore[arg-type]
             finally:
                 os.close(top)
         finally:
             os.close(root)
 
 
-def _stamps(top: int, folders: Sequence[tuple[str, int]], kinds: Sequence[Sequence[str]]) -> array[int]:
+def _stamps(top: int, folders: Sequence[tuple[str, int]], kinds: Sequence[Sequence[str]]) -> list[int]:
     """The stamps of all files; OSError when one is missing, or in a folder that is a link by now."""
-    found = array("q")
+    found = []
     for folder, kind in folders:
         if folder and not stat.S_ISDIR(os.lstat(folder, dir_fd=top).st_mode):
             raise NotADirectoryError(folder)
         prefix = f"{folder}/" if folder else ""
-        for name in kinds[kind]:
-            found.append(stamp_of(os.lstat(prefix + name, dir_fd=top)))
+        found += [stamp_of(os.lstat(prefix + name, dir_fd=top)) for name in kinds[kind]]
     return found
 
 
@@ -159,15 +159,16 @@ def _grouped(paths: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield folder, tuple(names)
 
 
-def _digest(*parts: bytes) -> str:
-    whole = sha256()
-    for part in parts:
-        whole.update(b"%d:" % len(part))
-        whole.update(part)
-    return whole.hexdigest()
+def _short(content: bytes) -> str:
+    """The bytes themselves when they are few, else their digest: hashlib takes longer to import than to be without."""
+    if len(content) < _FEW:
+        return content.decode("latin-1")
+    from hashlib import sha256  # noqa: PLC0415
+
+    return f"sha256:{sha256(content).hexdigest()}"
 
 
-def _program() -> bytes:
+def _program() -> int:
     """What this program is made of: its own files by their stamps, Python, and the packages beside pydantic."""
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     found = [sys.version]
@@ -185,7 +186,7 @@ def _program() -> bytes:
     # pip changes the folder that it installs into whenever it does.
     packages = [place for place in sys.path if os.path.isdir(f"{place}/pydantic")]
     found += [f"{place} {os.stat(place).st_mtime_ns}" for place in packages]
-    return "\n".join(sorted(found)).encode()
+    return zlib.crc32("\n".join(sorted(found)).encode())
 
 
 def _folder(*, make: bool = False) -> str:

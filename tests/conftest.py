@@ -44,5 +44,6 @@ def sockets_left_by_docker_py() -> Iterator[None]:
         warnings.simplefilter("ignore", ResourceWarning)
         yield
         for thread in set(threading.enumerate()) - before:  # of nodes that were given up
-            thread.join(10)
+            if thread.is_alive():  # one that is just being made cannot be joined yet
+                thread.join(10)
         gc.collect()

@@ -559,7 +559,7 @@ def test_hostile_specs_are_explained() -> None:
     dice = random.Random(1)  # noqa: S311 - as above
     for spec in hostile.corpus(hostile.specs(), 10, 0):
         there = spec_of(hostile.yaml(spec))
-        for file in dice.sample(render(there.plan).files, 3):
+        for file in dice.sample(list(render(there.plan).files), 3):
             line = dice.randint(1, file.content.count(b"\n"))
             said = there.told(f"{file.path}:{line}")
             assert said.code == 0, said.notes
