@@ -7,6 +7,7 @@ is well above the one written there.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -36,6 +37,27 @@ class Cost(NamedTuple):
     wall: float
     cpu: float
     memory: float
+
+
+class Reached(NamedTuple):
+    """A command that reaches nodes: its cost, what it asked of all engines, and most connections to one at a time."""
+
+    cost: Cost
+    requests: int
+    connections: int
+
+
+ENGINES = 200
+SLOW = 0.5  # seconds that the late engine takes for every answer
+LATE = "plan, one engine late"
+_REACHING = {
+    "plan": ("plan",),
+    "apply": ("apply", "--yes", "--skip-verify"),
+    "apply again": ("apply", "--yes", "--skip-verify"),
+    "status": ("status",),
+    LATE: ("plan",),
+    "down": ("down", "--yes"),
+}
 
 
 class Bench:
@@ -143,6 +165,28 @@ class Bench:
         file.write_text(head.replace("    npu_addresses", "") + "".join(nodes), encoding="utf-8")
         return self.run(COMPILER, "check", file, env=self.cold, code=1)
 
+    def engines(self, count: int) -> dict[str, Reached]:
+        """What the commands that reach nodes cost with so many emulated engines, by what was done."""
+        program = (sys.executable, HERE / "engines.py", str(count))
+        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as engines:
+            assert engines.stdin is not None
+            assert engines.stdout is not None
+            file = engines.stdout.readline().strip()
+            found = {}
+
+            def ask(line: str) -> dict[str, int]:
+                print(line, file=engines.stdin, flush=True)
+                told: dict[str, int] = json.loads(engines.stdout.readline())  # type: ignore[union-attr]
+                return told
+
+            for name, words in _REACHING.items():
+                if name == LATE:
+                    ask(f"slow {SLOW}")
+                cost = self.run(COMPILER, *words, "--quiet", file, env=self.cold)
+                found[name] = Reached(cost, **ask("told"))
+            engines.stdin.close()
+        return found
+
     def huge(self) -> Cost | None:
         """A hundred thousand nodes, where there is room for them."""
         if shutil.disk_usage(self.folder).free < 12 * 2**30:
@@ -169,8 +213,10 @@ def measured(bench: Bench, *, quick: bool) -> dict[str, object]:
     half = bench.size(LARGEST // 2, "single", 3)
     start = bench.start(11 if quick else 25)
     fault = _best([bench.fault() for _ in range(3)])
+    print("engines", file=sys.stderr, flush=True)
+    engines = {count: bench.engines(count) for count in (ENGINES // 10, ENGINES)}
     huge = None if quick else bench.huge()
-    return {"sizes": sizes, "half": half, "start": start, "fault": fault, "huge": huge}
+    return {"sizes": sizes, "half": half, "start": start, "fault": fault, "huge": huge, "engines": engines}
 
 
 class Ratio(NamedTuple):
@@ -186,6 +232,8 @@ def ratios(found: dict[str, object]) -> dict[str, Ratio]:
     start: dict[str, Cost] = found["start"]  # type: ignore[assignment]
     half: dict[str, Cost] = found["half"]  # type: ignore[assignment]
     fault: Cost = found["fault"]  # type: ignore[assignment]
+    engines: dict[str, Reached] = found["engines"][ENGINES]  # type: ignore[index]
+    alone = SLOW * engines["plan"].requests / ENGINES
     large = sizes[f"{LARGEST} single"]
     floor, unit = large["floor"].wall, start["python -c pass"].wall
     return {
@@ -202,6 +250,9 @@ def ratios(found: dict[str, object]) -> dict[str, Ratio]:
         "render, 2 nodes / python -c pass": Ratio(start["render, 2 nodes"].wall / unit, 12),
         "render again / python -c pass": Ratio(start["render again"].wall / unit, 3),
         "a fault on line 59,991: seconds": Ratio(fault.wall, 2),
+        "200 engines: apply, MiB": Ratio(engines["apply"].cost.memory, 128),
+        "200 engines: connections to one": Ratio(max(each.connections for each in engines.values()), 3),
+        "200 engines: plan, one late / that one alone": Ratio(engines[LATE].cost.wall / alone, 1.5),
     }
 
 
@@ -228,6 +279,13 @@ def tables(found: dict[str, object]) -> str:
     huge: Cost | None = found["huge"]  # type: ignore[assignment]
     told = f"{huge.wall:.0f} s, {huge.memory:.0f} MiB" if huge else "not measured: it needs 12 GiB"
     lines += ["", f"{HUGE:,} nodes: {told}."]
+    lines += ["", "| engines | command | s | CPU s | MiB | requests | connections to one, at most |"]
+    lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
+    engines: dict[int, dict[str, Reached]] = found["engines"]  # type: ignore[assignment]
+    for count, commands in engines.items():
+        for name, (cost, requests, connections) in commands.items():
+            shown = f"{cost.wall:.1f} | {cost.cpu:.1f} | {cost.memory:.0f} | {requests} | {connections}"
+            lines.append(f"| {count} | {name} | {shown} |")
     return "\n".join(lines)
 
 
