@@ -1,4 +1,7 @@
-"""Makes the next things while the last ones are used: hashing and writing wait with the interpreter's lock let go."""
+"""Does the long part of many things in a thread of its own, while the last ones are used.
+
+For what lets the interpreter's lock go, as hashing does: then it costs nothing beside writing, which does so too.
+"""
 
 from __future__ import annotations
 
@@ -6,51 +9,55 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 T = TypeVar("T")
-_BATCH = 128  # things at a time: a handover between threads costs as much as making several
-_WAITING = 2  # batches that are made and not yet used, at most
+R = TypeVar("R")
+_BATCH = 32  # things at a time: a handover between threads costs as much as doing several
 
 
-def ahead(things: Iterable[T]) -> Iterator[T]:
-    """The same things in the same order, made by a thread of their own; for a few, in this one.
+def ahead(function: Callable[[T], R], things: Iterable[T]) -> Iterator[tuple[T, R]]:
+    """Each thing with what the function makes of it, in order; for a few things it is called here and now.
 
-    An exception in making them comes out here, in its place or a few things before it. Whoever stops in the middle
-    closes the generator, which ends the thread after the batch that it is at.
+    At most two batches of things are held. An exception in the function comes out here, in its place or a few things
+    before it. Whoever stops in the middle closes the generator, which ends the thread after the batch that it is at.
     """
     source = iter(things)
     first = list(islice(source, _BATCH))
-    yield from first
     if len(first) == _BATCH:
-        yield from _by_thread(source)
+        yield from _by_thread(function, first, source)
+    else:
+        yield from ((each, function(each)) for each in first)
 
 
-def _by_thread(source: Iterator[T]) -> Iterator[T]:
-    from queue import Queue  # noqa: PLC0415 - a small bundle needs no thread
+def _by_thread(function: Callable[[T], R], first: Sequence[T], source: Iterator[T]) -> Iterator[tuple[T, R]]:
+    from queue import SimpleQueue  # noqa: PLC0415 - a small bundle needs no thread
     from threading import Thread  # noqa: PLC0415
 
-    made: Queue[list[T] | BaseException] = Queue(_WAITING)
-    wanted = True
+    given: SimpleQueue[Sequence[T]] = SimpleQueue()
+    done: SimpleQueue[Sequence[R] | BaseException] = SimpleQueue()
 
-    def make() -> None:
+    def work() -> None:
         try:
-            while wanted and (batch := list(islice(source, _BATCH))):
-                made.put(batch)
-            made.put([])
+            while batch := given.get():
+                done.put([function(each) for each in batch])
         except BaseException as fault:  # noqa: BLE001 - it is raised where the things are used
-            made.put(fault)
+            done.put(fault)
 
-    thread = Thread(target=make, name="ahead", daemon=True)
+    thread = Thread(target=work, name="ahead", daemon=True)
     thread.start()
     try:
-        while batch := made.get():
-            if isinstance(batch, BaseException):
-                raise batch
-            yield from batch
+        batch = first
+        given.put(batch)
+        while batch:
+            following = list(islice(source, _BATCH))
+            results = done.get()
+            if isinstance(results, BaseException):
+                raise results
+            if following:
+                given.put(following)
+            yield from zip(batch, results, strict=True)
+            batch = following
     finally:
-        wanted = False
-        while thread.is_alive():
-            if not made.empty():
-                made.get()
-            thread.join(0.001)
+        given.put(())
+        thread.join()

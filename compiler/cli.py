@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -279,7 +280,12 @@ class _Spec:
 
         if self._unreadable:
             return Compiled(None, self._unreadable)  # type: ignore[arg-type]
-        return compile_spec(self.sources, purpose, beside)
+        gc.disable()  # many small objects, and none of them garbage: the collector would walk them again and again
+        try:
+            return compile_spec(self.sources, purpose, beside)
+        finally:
+            gc.freeze()
+            gc.enable()
 
     def recalled(self, memo: Memo) -> Known | None:
         """What is known of it, told as it was the first time; None when it must be found out."""

@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compiler import __version__, quote
+from compiler.ahead import ahead
 from compiler.bundle import Bundle, File, file_of
 from compiler.checks import checks
 from compiler.compose import compose
@@ -65,17 +66,18 @@ class _Rendering:
     """Goes through all files, as often as it is asked to; what they hash to is made on the first way and kept."""
 
     def __init__(self, plan: Plan) -> None:
+        kinds = _Kinds(plan)
         self._plan = plan
-        self._kinds = _Kinds(plan)
+        self._nodes = [(node, kinds.of(node)) for node in plan.nodes]
         self._digests: list[bytes] = []  # of each node's files, one after another
 
     def paths(self) -> Iterator[str]:
         """Of all files, in their order."""
         for template in _in_rooms(_environment(), ("cluster",)):
             yield _output(template)
-        for node in self._plan.nodes:
-            for name in self._kinds.of(node).names:
-                yield f"{node.name}/{name}"
+        for node, kind in self._nodes:
+            prefix = f"{node.name}/"
+            yield from [prefix + name for name in kind.names]
         yield MANIFEST
 
     def files(self) -> Iterator[File]:
@@ -84,15 +86,23 @@ class _Rendering:
         for file in _cluster_files(self._plan):
             entries.append((file.path, _listed(file.path, file.sha256, executable=file.executable)))
             yield file
-        known = iter(self._digests)
-        made = []
-        for node in self._plan.nodes:
-            kind = self._kinds.of(node)
-            contents = kind.contents(node)
-            made.append(next(known, b"") or kind.digests(contents))
-            yield from kind.files(node, contents, made[-1])
-        self._digests = made
+        digests = []
+        for (at, contents), made in ahead(self._digested, enumerate(self._contents())):
+            node, kind = self._nodes[at]
+            digests.append(made)
+            yield from kind.files(node, contents, made)
+        self._digests = digests
         yield self._manifest(entries)
+
+    def _contents(self) -> Iterator[list[bytes]]:
+        """The bytes of each node's files."""
+        for node, kind in self._nodes:
+            yield kind.contents(node)
+
+    def _digested(self, numbered: tuple[int, list[bytes]]) -> bytes:
+        """What a node's files hash to."""
+        at, contents = numbered
+        return self._digests[at] if self._digests else self._nodes[at][1].digests(contents)
 
     def _manifest(self, entries: list[tuple[str, bytes]]) -> File:
         """The manifest, from the entries of the files outside all nodes' folders; by path, as all are listed."""
@@ -107,8 +117,8 @@ class _Rendering:
             "files": {},
         }
         # As json.dumps would write it; but Python's encoder that indents takes a second for ten thousand nodes.
-        for node, digests in zip(plan.nodes, self._digests, strict=True):
-            entries.append((f"{node.name}/", self._kinds.of(node).listed(node, digests)))
+        for (node, kind), digests in zip(self._nodes, self._digests, strict=True):
+            entries.append((f"{node.name}/", kind.listed(node, digests)))
         before, _, after = json.dumps(facts, indent=2).encode().rpartition(b"{}")
         listed = b",\n".join([text for _, text in sorted(entries)])
         return file_of(MANIFEST, b"".join((before, b"{\n", listed, b"\n  }", after, b"\n")))
@@ -258,4 +268,6 @@ def _json(value: Any) -> str:
     """A string, or a list of strings or numbers, as JSON."""
     if isinstance(value, str):
         return through("json", value)
+    if all(type(each) is int for each in value):
+        return str(list(value))  # as JSON writes it
     return f"[{', '.join(_json(each) if isinstance(each, str) else json.dumps(each) for each in value)}]"

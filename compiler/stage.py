@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from array import array
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from compiler.ahead import ahead
 from compiler.refusal import refusal
 from compiler.stamp import stamp_of
-from compiler.survey import Foreign, open_folder
+from compiler.survey import FOLDER, Foreign, open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +44,7 @@ def write_files(stage: int, where: str, files: Iterable[File]) -> array[int]:
     stamps = array("q")
     here, folder, path = -1, None, ""
     try:
-        for path, content, executable, _ in ahead(files):
+        for path, content, executable, _ in files:
             above, _, name = path.rpartition("/")
             if above != folder:
                 if here >= 0:
@@ -62,17 +62,20 @@ def write_files(stage: int, where: str, files: Iterable[File]) -> array[int]:
 
 def make_folders(top: int, path: str, made: set[str]) -> int:
     """Open the folder `path` below `top`, making what is missing of it; `made` remembers what is not."""
-    if path and path not in made:
-        above, _, name = path.rpartition("/")
-        parent = make_folders(top, above, made)
-        try:
-            _make_folder(parent, name)
-        except FileExistsError:
-            pass  # opening it below refuses whatever is no folder
-        finally:
-            os.close(parent)
+    if path in made or not path:
+        return open_folder(top, path)
+    above, _, name = path.rpartition("/")
+    parent = make_folders(top, above, made) if above else top
+    try:
+        fresh = _make_folder(parent, name)
         made.add(path)
-    return open_folder(top, path)
+        here = os.open(name, FOLDER, dir_fd=parent)  # refuses whatever is no folder
+    finally:
+        if parent != top:
+            os.close(parent)
+    if fresh:
+        _set_mode(here, 0o755)
+    return here
 
 
 def carry(old: int, stage: int, where: str, foreign: Iterable[Foreign]) -> None:
@@ -104,8 +107,7 @@ def _write_file(folder: int, name: str, content: bytes, mode: int) -> int:
     handle = os.open(name, _NEW, mode, dir_fd=folder)
     try:
         write_all(handle, content)
-        os.fchmod(handle, mode)
-        return stamp_of(os.fstat(handle))
+        return stamp_of(_set_mode(handle, mode))
     finally:
         os.close(handle)
 
@@ -117,13 +119,22 @@ def write_all(handle: int, content: bytes) -> None:
         written += os.write(handle, content[written:])
 
 
-def _make_folder(parent: int, name: str) -> None:
-    os.mkdir(name, 0o755, dir_fd=parent)
-    made = open_folder(parent, name)
+def _make_folder(parent: int, name: str) -> bool:
+    """Makes a folder; False when something of that name is there."""
     try:
-        os.fchmod(made, 0o755)
-    finally:
-        os.close(made)
+        os.mkdir(name, 0o755, dir_fd=parent)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _set_mode(handle: int, mode: int) -> os.stat_result:
+    """Gives what was just made its mode, where the umask or its folder gave it another; its status then."""
+    status = os.fstat(handle)
+    if stat.S_IMODE(status.st_mode) == mode:
+        return status
+    os.fchmod(handle, mode)
+    return os.fstat(handle)
 
 
 def _check_removable(old: int, path: str) -> None:

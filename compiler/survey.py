@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from compiler.bundle import Entry
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 # Larger than anything the compiler makes: such a file is somebody else's, and is not read.
 _LARGEST = 1 << 26
@@ -26,8 +26,7 @@ _LARGEST = 1 << 26
 _TELLING_BITS = 0o7102
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One file that writing the bundle changes.
 
     Attributes:
@@ -75,10 +74,10 @@ def open_folder(top: int, path: str) -> int:
     Raises:
         OSError: A part is missing, or is no folder.
     """
-    here = os.open(".", _FOLDER, dir_fd=top)
+    here = os.open(".", FOLDER, dir_fd=top)
     for part in path.split("/") if path else ():
         try:
-            below = os.open(part, _FOLDER, dir_fd=here)
+            below = os.open(part, FOLDER, dir_fd=here)
         finally:
             os.close(here)
         here = below

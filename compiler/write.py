@@ -12,7 +12,6 @@ import os
 import stat
 from array import array
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.exchange import UNSUPPORTED, exchange, flush, rename_to_free
@@ -108,7 +107,8 @@ def _check(bundle: Bundle) -> None:
     """Hold the rules that `render` keeps, because a breach of them would write outside the bundle."""
     every = list(bundle.paths)
     paths = set(every)
-    clean = all(is_clean(path) for path in paths) and is_clean(bundle.name) and "/" not in bundle.name
+    parts = {part for path in paths for part in path.split("/")}
+    clean = all(map(is_clean, parts)) and is_clean(bundle.name) and "/" not in bundle.name
     if (
         not clean
         or bundle.name.startswith(".")
@@ -197,7 +197,7 @@ def _with_contents(changes: list[Change], bundle: Bundle, old: int | None) -> It
     new = {file.path: file.content for file in bundle.files if file.path in told}
     for change in changes:
         before = None if old is None or change.kind == "added" else _content(old, change.path)
-        yield replace(change, old=before, new=new.get(change.path))
+        yield change._replace(old=before, new=new.get(change.path))
 
 
 def _content(old: int, path: str) -> bytes | None:
