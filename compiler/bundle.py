@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -53,15 +53,39 @@ def file_of(path: str, content: bytes, *, executable: bool = False) -> File:
     return File(path, content, executable, sha256(content).hexdigest())
 
 
+class Halves(NamedTuple):
+    """A bundle's files in two halves, which two processes can make at the same time; a file is in one of them.
+
+    Attributes:
+        first: Makes the first half.
+        second: Makes the second half, perhaps in a copy of this process.
+        noted: What the rest needs of the second half; asked where that was made.
+        rest: The last files, from what was noted.
+    """
+
+    first: Callable[[], Iterator[File]]
+    second: Callable[[], Iterator[File]]
+    noted: Callable[[], Any]
+    rest: Callable[[Any], Iterator[File]]
+
+
 class Bundle:
     """Everything one cluster needs, whole.
 
     Attributes:
         name: The cluster's name, a DNS label: the bundle's folder is called like this.
+        halves: The files in two halves, when there are many.
     """
 
-    def __init__(self, name: str, paths: Callable[[], Iterator[str]], files: Callable[[], Iterator[File]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        paths: Callable[[], Iterator[str]],
+        files: Callable[[], Iterator[File]],
+        halves: Halves | None = None,
+    ) -> None:
         self.name = name
+        self.halves = halves
         self._paths = paths
         self._files = files
 

@@ -125,7 +125,8 @@ def _rendered(options: argparse.Namespace, spec: _Spec, memo: Memo) -> int:
     try:
         if options.check or options.diff:
             return _tell_stale(compare(bundle, root, contents=options.diff), place, options)
-        written = write(bundle, root, force=options.force, lock_timeout=options.lock_timeout)
+        cores = os.cpu_count() or 1
+        written = write(bundle, root, force=options.force, lock_timeout=options.lock_timeout, processes=cores)
     except WriteRefused as refused:
         return _refused(refused)
     memo.keep(known, bundle.paths, written.stamps)

@@ -8,8 +8,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compiler import __version__, quote
-from compiler.ahead import ahead
-from compiler.bundle import Bundle, File, file_of
+from compiler.bundle import Bundle, File, Halves, file_of
 from compiler.checks import checks
 from compiler.compose import compose
 from compiler.container import definition
@@ -17,7 +16,7 @@ from compiler.holes import Form, Table, layout, strings, symbolic, through
 from compiler.topology import picture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from jinja2 import Environment
 
@@ -27,6 +26,7 @@ MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
 SUMS = "SHA256SUMS"
 _COMPOSE = "docker-compose.yaml"
+_MANY = 128  # nodes in each half, at least: to begin a second process takes as long as to write their files
 # YAML takes longest. Plans that differ in their nodes' own strings alone have the same form.
 _composed = lru_cache(maxsize=16)(compose)
 
@@ -34,7 +34,7 @@ _composed = lru_cache(maxsize=16)(compose)
 def render(plan: Plan) -> Bundle:
     """Everything the cluster needs."""
     rendering = _Rendering(plan)
-    return Bundle(plan.name, rendering.paths, rendering.files)
+    return Bundle(plan.name, rendering.paths, rendering.files, rendering.halves())
 
 
 def render_file(plan: Plan, path: str) -> File | None:
@@ -70,6 +70,7 @@ class _Rendering:
         self._plan = plan
         self._nodes = [(node, kinds.of(node)) for node in plan.nodes]
         self._digests: list[bytes] = []  # of each node's files, one after another
+        self._entries: list[tuple[str, bytes]] = []  # in the manifest, of the files outside all nodes' folders
 
     def paths(self) -> Iterator[str]:
         """Of all files, in their order."""
@@ -82,31 +83,51 @@ class _Rendering:
 
     def files(self) -> Iterator[File]:
         """All files, the manifest last."""
-        entries = []
+        yield from self._above()
+        self._digests = yield from self._below(0, len(self._nodes))
+        yield self._manifest()
+
+    def halves(self) -> Halves | None:
+        """The same files in two halves; None for a bundle so small that a second process takes longer to begin."""
+        middle = len(self._nodes) // 2
+        if middle < _MANY:
+            return None
+        noted: list[list[bytes]] = []
+
+        def first() -> Iterator[File]:
+            yield from self._above()
+            noted.append((yield from self._below(0, middle)))
+
+        def second() -> Iterator[File]:
+            noted.append((yield from self._below(middle, len(self._nodes))))
+
+        def rest(of_second: list[bytes]) -> Iterator[File]:
+            self._digests = [*noted.pop(), *of_second]
+            yield self._manifest()
+
+        return Halves(first, second, noted.pop, rest)
+
+    def _above(self) -> Iterator[File]:
+        """The files outside all nodes' folders, but for the manifest."""
+        self._entries = []
         for file in _cluster_files(self._plan):
-            entries.append((file.path, _listed(file.path, file.sha256, executable=file.executable)))
+            self._entries.append((file.path, _listed(file.path, file.sha256, executable=file.executable)))
             yield file
+
+    def _below(self, first: int, end: int) -> Generator[File, None, list[bytes]]:
+        """The files of these nodes; what they hash to."""
         digests = []
-        for (at, contents), made in ahead(self._digested, enumerate(self._contents())):
+        for at in range(first, end):
             node, kind = self._nodes[at]
+            contents = kind.contents(node)
+            made = self._digests[at] if self._digests else kind.digests(contents)
             digests.append(made)
             yield from kind.files(node, contents, made)
-        self._digests = digests
-        yield self._manifest(entries)
+        return digests
 
-    def _contents(self) -> Iterator[list[bytes]]:
-        """The bytes of each node's files."""
-        for node, kind in self._nodes:
-            yield kind.contents(node)
-
-    def _digested(self, numbered: tuple[int, list[bytes]]) -> bytes:
-        """What a node's files hash to."""
-        at, contents = numbered
-        return self._digests[at] if self._digests else self._nodes[at][1].digests(contents)
-
-    def _manifest(self, entries: list[tuple[str, bytes]]) -> File:
-        """The manifest, from the entries of the files outside all nodes' folders; by path, as all are listed."""
-        plan = self._plan
+    def _manifest(self) -> File:
+        """The manifest: all files by their paths."""
+        plan, entries = self._plan, self._entries.copy()
         tensor, pipeline, reason = plan.parallelism
         facts = {
             "format_version": MANIFEST_VERSION,

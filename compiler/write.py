@@ -19,7 +19,7 @@ from compiler.leftover import Place, recover
 from compiler.lock import locked, reading
 from compiler.manifest import MANIFEST, folders_of, is_clean, read_manifest
 from compiler.refusal import WriteRefused, refusal, shown
-from compiler.stage import carry, write_files
+from compiler.stage import carry, write_files, write_halves
 from compiler.survey import Change, Survey, open_folder, read_plain, survey
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ class Written(NamedTuple):
     stamps: array[int]
 
 
-def write(bundle: Bundle, root: Path, *, force: bool = False, lock_timeout: float = 10.0) -> Written:
+def write(
+    bundle: Bundle, root: Path, *, force: bool = False, lock_timeout: float = 10.0, processes: int = 1
+) -> Written:
     """Make `root/<bundle.name>/` hold exactly the bundle, and whatever foreign files it held before.
 
     A killed run leaves the old bundle or the new one; the next run cleans up behind it.
@@ -86,6 +88,7 @@ def write(bundle: Bundle, root: Path, *, force: bool = False, lock_timeout: floa
         root: The output folder; made if there is none.
         force: Replace files that were edited by hand since the compiler made them.
         lock_timeout: How many seconds to wait for another writer in the same `root`.
+        processes: With more than one, a large bundle is written by two.
 
     Raises:
         WriteRefused: It could not be done, or not without losing something. The old bundle is whole.
@@ -100,7 +103,7 @@ def write(bundle: Bundle, root: Path, *, force: bool = False, lock_timeout: floa
         raise refusal("make the folder", path, error) from error
     place = Place(top, path, bundle.name)
     with _refusing("write", place), locked(top, path, timeout=lock_timeout):
-        return _write(bundle, place, force=force)
+        return _write(bundle, place, force=force, processes=processes)
 
 
 def _check(bundle: Bundle) -> None:
@@ -138,7 +141,7 @@ def _refusing(doing: str, place: Place) -> Iterator[None]:
         raise refusal(doing, place.path, error) from error
 
 
-def _write(bundle: Bundle, place: Place, *, force: bool) -> Written:
+def _write(bundle: Bundle, place: Place, *, force: bool, processes: int) -> Written:
     recover(place)
     found = _survey(bundle, place)
     if found and not found.changes:
@@ -149,7 +152,7 @@ def _write(bundle: Bundle, place: Place, *, force: bool) -> Written:
             "--force replaces what was edited by hand; --diff shows it",
         )
     try:
-        stamps = _publish(bundle, place, found or Survey())
+        stamps = _publish(bundle, place, found or Survey(), processes)
     except BaseException as error:
         _clean_up(place, error)
         raise
@@ -235,7 +238,7 @@ def _listed(things: list[str]) -> str:
     return f"{named} and {more} more" if more > 0 else named
 
 
-def _publish(bundle: Bundle, place: Place, found: Survey) -> array[int]:
+def _publish(bundle: Bundle, place: Place, found: Survey, processes: int) -> array[int]:
     """Stage the bundle and put it at its place by one call; the old one is then at the staged name."""
     old = _open_old(place)
     try:
@@ -243,7 +246,10 @@ def _publish(bundle: Bundle, place: Place, found: Survey) -> array[int]:
         try:
             if old is not None:
                 carry(old, stage, place.path, found.foreign)
-            stamps = write_files(stage, place.path, bundle.files)
+            if bundle.halves and processes > 1:
+                stamps = write_halves(stage, place.path, bundle.halves)
+            else:
+                stamps = write_files(stage, place.path, bundle.files)
             flush(stage)
         finally:
             os.close(stage)

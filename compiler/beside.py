@@ -1,0 +1,77 @@
+"""Does a task in a second process, for as long as this one wants it and not a moment longer."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import traceback
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from compiler.refusal import WriteRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Orphaned(BaseException):
+    """The process that wanted the task is gone."""
+
+
+@contextmanager
+def beside(task: Callable[[Callable[[], None]], Any]) -> Iterator[Callable[[], Any]]:
+    """While the block runs, the task does too, in a copy of this process; what is yielded waits for its result.
+
+    The task is given a function to call now and then: it ends the copy when this process has ended, whatever ended
+    it. A file lock that this process holds is held until then. However the block ends, the copy is gone after it.
+
+    Raises:
+        WriteRefused: The task was refused.
+        RuntimeError: It ended otherwise; its traceback was printed.
+    """
+    reading, writing = os.pipe()
+    parent = os.getpid()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _do(task, parent, writing)
+    os.close(writing)
+    try:
+        with os.fdopen(reading, "rb") as pipe:
+            yield lambda: _result(pipe.read())
+    finally:
+        os.kill(child, signal.SIGKILL)  # when it has ended already, it is told to nobody
+        os.waitpid(child, 0)
+
+
+def _do(task: Callable[[Callable[[], None]], Any], parent: int, writing: int) -> NoReturn:
+    def wanted() -> None:
+        if os.getppid() != parent:
+            raise Orphaned
+
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both; what is to be done, one decides
+        try:
+            said = True, task(wanted)
+        except WriteRefused as refused:
+            said = False, (refused.message, refused.hint)
+        with os.fdopen(writing, "wb") as pipe:
+            pickle.dump(said, pipe)
+    except BaseException as fault:  # noqa: BLE001 - a copy must never go on as this process would
+        if not isinstance(fault, Orphaned):
+            traceback.print_exc()
+            sys.stderr.flush()
+    finally:
+        os._exit(0)
+
+
+def _result(said: bytes) -> Any:
+    if not said:
+        raise RuntimeError("the second process ended without a result")
+    done, result = pickle.loads(said)  # noqa: S301 - of our own copy
+    if done:
+        return result
+    raise WriteRefused(*result)

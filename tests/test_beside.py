@@ -1,0 +1,179 @@
+"""A second process does its half as the first would, and never outlives whoever wanted it."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from small_bundles import expected, names, nodes, seen
+
+from compiler.beside import beside
+from compiler.bundle import Bundle, File, Halves
+from compiler.compile import compile_spec
+from compiler.render import render
+from compiler.source import Source
+from compiler.write import WriteRefused, write
+
+SPEC = (
+    "version: 1\nname: many\naccelerator: atlas-a2\nimage: quay.io/ascend/vllm-ascend:v0.11.0\ncache: /mnt/cache\n"
+    "defaults: {interface: eth0}\nserve: {model: /root/.cache/models/large}\nnodes:\n"
+)
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def children() -> set[str]:
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split())
+
+
+def test_what_the_task_gives_comes_back() -> None:
+    with beside(lambda wanted: (wanted(), os.getpid(), b"x" * 1_000_000)) as result:
+        _, process, content = result()
+    assert process != os.getpid()
+    assert content == b"x" * 1_000_000
+    assert str(process) not in children()
+
+
+def test_a_refusal_is_one_here() -> None:
+    def task(_: object) -> None:
+        raise WriteRefused("cannot write x: full", "make room")
+
+    with pytest.raises(WriteRefused) as caught, beside(task) as result:
+        result()
+    assert (caught.value.message, caught.value.hint) == ("cannot write x: full", "make room")
+
+
+def breaks(_: object) -> None:
+    raise ZeroDivisionError
+
+
+def is_killed(_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("task", "says"), [(breaks, "ZeroDivisionError"), (is_killed, "")])
+def test_any_other_end_is_a_fault(capfd: pytest.CaptureFixture[str], task: Callable[[object], None], says: str) -> None:
+    with pytest.raises(RuntimeError, match="without a result"), beside(task) as result:
+        result()
+    assert says in capfd.readouterr().err
+
+
+def test_whatever_ends_the_block_ends_the_task() -> None:
+    before = children()
+    with pytest.raises(KeyboardInterrupt), beside(lambda _: time.sleep(60)):
+        raise KeyboardInterrupt
+    assert children() == before
+
+
+LOCKED = """
+import fcntl, os, sys, time
+from compiler.beside import beside
+root = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.flock(root, fcntl.LOCK_EX)
+def task(wanted):
+    print(os.getpid(), flush=True)
+    while True:
+        wanted()
+        time.sleep(0.05)
+with beside(task) as result:
+    result()
+"""
+
+
+def test_it_ends_when_whoever_wanted_it_is_killed(tmp_path: Path) -> None:
+    """And until then it keeps the lock: nobody else works on what it is still writing."""
+    with subprocess.Popen((sys.executable, "-c", LOCKED, tmp_path), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        root = os.open(tmp_path, os.O_RDONLY)
+        os.kill(child, signal.SIGSTOP)
+        process.kill()
+        process.wait()
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(root, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.kill(child, signal.SIGCONT)
+
+        def is_free() -> bool:
+            try:
+                fcntl.flock(root, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        until(is_free)
+        os.close(root)
+
+
+def test_two_processes_write_what_one_does(tmp_path: Path) -> None:
+    entries = "".join(
+        f"  - {{name: n{at}, address: 10.0.{at // 250}.{at % 250 + 1}, env: {{A: '{at}'}}}}\n" for at in range(301)
+    )
+    plan = compile_spec([Source("many.yaml", (SPEC + entries).encode())]).plan
+    assert plan is not None
+    assert render(plan).halves is not None
+    one, two = write(render(plan), tmp_path / "one"), write(render(plan), tmp_path / "two", processes=2)
+    assert one.changes == two.changes
+    assert seen(tmp_path / "one") == seen(tmp_path / "two")
+    listed = json.loads((tmp_path / "two" / "many" / "manifest.json").read_bytes())["files"]
+    assert len(listed) == len(one.changes) - 1
+    again = write(render(plan), tmp_path / "two", processes=2)
+    assert again.changes == ()
+    assert again.stamps == two.stamps
+
+
+def halved(second: Callable[[], Iterator[File]]) -> Bundle:
+    """A small bundle that comes in halves."""
+    whole = list(nodes([0, 1], "new").files)
+    last = [file for file in whole if file.path == "manifest.json"]
+    first = [file for file in whole if "node-1" not in file.path and file not in last]
+    halves = Halves(lambda: iter(first), second, lambda: None, lambda _: iter(last))
+    return Bundle("tiny", lambda: (file.path for file in whole), lambda: iter(whole), halves)
+
+
+def of_node_1() -> Iterator[File]:
+    return (file for file in nodes([0, 1], "new").files if "node-1" in file.path)
+
+
+def test_halves_are_put_over_an_old_bundle(tmp_path: Path) -> None:
+    write(nodes([0, 1, 2], "old"), tmp_path)
+    assert len(write(halved(of_node_1), tmp_path, processes=2).changes) > 0
+    assert seen(tmp_path / "tiny") == expected(nodes([0, 1], "new"))
+    assert names(tmp_path) == ["tiny"]
+
+
+def refused() -> Iterator[File]:
+    raise WriteRefused("cannot write tiny/node-1/x: full")
+    yield
+
+
+def broken() -> Iterator[File]:
+    raise ZeroDivisionError
+    yield
+
+
+def killed() -> Iterator[File]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield
+
+
+@pytest.mark.parametrize(("second", "fault"), [(refused, WriteRefused), (broken, RuntimeError), (killed, RuntimeError)])
+def test_a_fault_in_the_second_half_leaves_the_old_bundle(
+    tmp_path: Path, second: Callable[[], Iterator[File]], fault: type[Exception]
+) -> None:
+    write(nodes([0, 1], "old"), tmp_path)
+    with pytest.raises(fault):
+        write(halved(second), tmp_path, processes=2)
+    assert seen(tmp_path / "tiny") == expected(nodes([0, 1], "old"))
+    assert names(tmp_path) == ["tiny"]
+    assert children() == set()
