@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from compiler.survey import Change
 
 _ENOUGH = 128 * 2**20  # more than any spec may have; that it has too much is told when it is parsed
+_MOST_KEPT = 200  # diagnostics: to tell more again takes as long as to find them again
 _MAX_CONFIG = 16 * 2**20  # a config.json has a few KB; this is none
 
 
@@ -308,6 +309,8 @@ def _known(compiled: Compiled, sources: Sequence[Source]) -> Known:
 
     assert compiled.plan is not None  # noqa: S101 - of a spec with faults nothing is kept
     found = compiled.diagnostics
+    if len(found) > _MOST_KEPT:
+        return Known({}, _summary(compiled.plan), warned=True)
     told = {
         "text": report.as_text(found, sources, colour=False),
         "colour": report.as_text(found, sources, colour=True),

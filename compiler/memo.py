@@ -33,7 +33,8 @@ class Known:
     """What a command can tell without doing anything.
 
     Attributes:
-        told: What was found in the spec, in each form: `text`, `colour`, `json`, `github`; `count` says how much.
+        told: What was found in the spec, in each form: `text`, `colour`, `json`, `github`; `count` says how much. Empty
+            when it was too much to be kept.
         warned: Something was found.
         summary: The parallelism and size of the cluster.
         name: The bundle's folder.
@@ -84,6 +85,8 @@ class Memo:
 
     def keep(self, known: Known, paths: Iterable[str] = (), stamps: array[int] | None = None) -> None:
         """Notes what is known: the bundle's `paths`, and in their order the stamps of what lies there."""
+        if not known.told:
+            return
         kinds: dict[tuple[str, ...], int] = {}
         folders = [(folder, kinds.setdefault(names, len(kinds))) for folder, names in _grouped(paths)]
         memo = {

@@ -195,6 +195,16 @@ def test_of_a_spec_with_faults_nothing_is_kept(desk: Desk) -> None:
     assert desk.compiled == 1
 
 
+def test_of_a_spec_with_very_many_warnings_nothing_is_kept(desk: Desk) -> None:
+    lines = "".join(f"  - {{name: n{at}, address: 10.0.{at // 250}.{at % 250 + 1}}}\n" for at in range(300))
+    desk.spec.write_text(f"{SPEC.partition('nodes:')[0]}nodes:\n{lines}serve: {{model: /large}}\n", encoding="utf-8")
+    first = desk.run("check")
+    assert (first[0], desk.compiled) == (0, 1)
+    assert first[2].count("[no-npu-addresses]") == 300
+    assert desk.run("check") == first
+    assert desk.compiled == 1
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"key": 1}', b"\xff"])
 def test_a_memo_that_cannot_be_read_is_none(desk: Desk, content: bytes) -> None:
     first = desk.render()
