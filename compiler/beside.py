@@ -34,13 +34,22 @@ def beside(task: Callable[[Callable[[], None]], Any]) -> Iterator[Callable[[], A
     reading, writing = os.pipe()
     parent = os.getpid()
     sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        _do(task, parent, writing)
-    os.close(writing)
+    # A terminal sends Ctrl-C to both, and one decides what is to be done: the copy is never told. Nor may it come
+    # between the fork and what follows: the copy would go on as this process does, or this one forget the copy.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
+        child = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
+    if child == 0:
+        _do(task, parent, writing)
+    try:
+        os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             yield lambda: _result(pipe.read())
     finally:
         os.kill(child, signal.SIGKILL)  # when it has ended already, it is told to nobody
@@ -53,7 +62,6 @@ def _do(task: Callable[[Callable[[], None]], Any], parent: int, writing: int) ->
             raise Orphaned
 
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both; what is to be done, one decides
         try:
             said = True, task(wanted)
         except WriteRefused as refused:

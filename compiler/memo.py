@@ -12,6 +12,7 @@ import os
 import stat
 import sys
 import zlib
+from functools import cached_property
 
 from compiler.stamp import stamp_of
 
@@ -53,12 +54,17 @@ class Memo:
     """
 
     def __init__(self, inputs: Inputs, root: str, beside: Beside) -> None:
+        self._inputs = inputs
         self._read = beside
         self._named: dict[str, str] = {}
         self._root = os.path.abspath(root) if root else ""
-        place = [self._root, *(os.path.abspath(name) for name, _ in inputs)]
-        self._file = f"{zlib.crc32(json.dumps(place).encode()):08x}.json"
-        self._key = [place, _program(), [[name, _short(content)] for name, content in inputs]]
+        self._place = [self._root, *(os.path.abspath(name) for name, _ in inputs)]
+        self._file = f"{zlib.crc32(json.dumps(self._place).encode()):08x}.json"
+
+    @cached_property
+    def _key(self) -> list[object]:
+        """What must be as it was; OSError for a program that does not lie in folders, as one in a zip."""
+        return [self._place, _program(), [[name, _short(content)] for name, content in self._inputs]]
 
     def beside(self, path: str) -> bytes:
         """The bytes of a file that the spec names.
@@ -89,16 +95,16 @@ class Memo:
             return
         kinds: dict[tuple[str, ...], int] = {}
         folders = [(folder, kinds.setdefault(names, len(kinds))) for folder, names in _grouped(paths)]
-        memo = {
-            "key": self._key,
-            "named": self._named,
-            "known": vars(known),
-            "kinds": list(kinds),
-            "folders": folders,
-            "stamps": stamps.tolist() if stamps else [],
-        }
         try:
             folder = _folder(make=True)
+            memo = {
+                "key": self._key,
+                "named": self._named,
+                "known": vars(known),
+                "kinds": list(kinds),
+                "folders": folders,
+                "stamps": stamps.tolist() if stamps else [],
+            }
             fresh = f"{folder}/{self._file}.{os.getpid()}"
             with open(fresh, "w", encoding="utf-8") as file:
                 json.dump(memo, file)
@@ -189,7 +195,7 @@ def _program() -> int:
     # pip changes the folder that it installs into whenever it does.
     packages = [place for place in sys.path if os.path.isdir(f"{place}/pydantic")]
     found += [f"{place} {os.stat(place).st_mtime_ns}" for place in packages]
-    return zlib.crc32("\n".join(sorted(found)).encode())
+    return zlib.crc32("\n".join(sorted(found)).encode(errors="surrogateescape"))
 
 
 def _folder(*, make: bool = False) -> str:

@@ -146,6 +146,7 @@ def _spots(source: Source, paths: set[Path]) -> dict[Path, _Spot]:
     start = Place(source.name, 1, 1, 1)
     root.spot = _Spot(0, start, start)
     with suppress(Stop):  # it was told when the file was read; what was found before it stands
+        # It is walked no further than to the last of them.
         deque(islice(_walk(decode(source), source.name, root), len(parts)), maxlen=0)
     found = {}
     for path in paths:

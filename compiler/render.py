@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compiler import __version__, quote
-from compiler.bundle import Bundle, File, Halves, file_of
+from compiler.bundle import Bundle, File, Halves, file_of, mode_of
 from compiler.checks import checks
 from compiler.compose import compose
 from compiler.container import definition
@@ -227,8 +227,8 @@ def _hexed(digests: bytes) -> list[str]:
 
 def _listed(path: str, digest: str, *, executable: bool) -> bytes:
     """A file's entry in the manifest."""
-    mode = "0755" if executable else "0644"
-    return f'    {quote.json_text(path)}: {{\n      "sha256": "{digest}",\n      "mode": "{mode}"\n    }}'.encode()
+    mode = mode_of(executable=executable)
+    return f'    {quote.json_text(path)}: {{\n      "sha256": "{digest}",\n      "mode": "{mode:04o}"\n    }}'.encode()
 
 
 def _parts(plan: Plan, node: NodePlan, table: Table, only: str) -> Iterator[_Part]:

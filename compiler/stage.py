@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from compiler.beside import beside
+from compiler.bundle import mode_of
 from compiler.refusal import refusal
 from compiler.stamp import stamp_of
 from compiler.survey import FOLDER, Foreign, open_folder
@@ -52,7 +53,7 @@ def write_files(stage: int, where: str, files: Iterable[File]) -> array[int]:
                     os.close(here)
                 here = -1
                 here, folder = make_folders(stage, above, made), above
-            stamps.append(_write_file(here, name, content, 0o755 if executable else 0o644))
+            stamps.append(_write_file(here, name, content, mode_of(executable=executable)))
     except OSError as error:
         raise refusal("write", f"{where}/{path}", error) from error
     finally:

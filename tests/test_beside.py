@@ -76,6 +76,34 @@ def test_whatever_ends_the_block_ends_the_task() -> None:
     assert children() == before
 
 
+def test_ctrl_c_ends_the_one_and_so_the_other() -> None:
+    before = children()
+
+    def pressed() -> object:
+        (child,) = children() - before
+        os.kill(int(child), signal.SIGINT)  # as a terminal does, it is sent to both
+        time.sleep(0.2)
+        assert child in children()
+        return os.kill(os.getpid(), signal.SIGINT)  # type: ignore[func-returns-value]
+
+    with pytest.raises(KeyboardInterrupt), beside(lambda _: time.sleep(60)) as result:
+        _ = pressed(), result()
+    assert children() == before
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+def test_where_no_process_can_be_made_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_fork() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", no_fork)
+    open_before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(BlockingIOError), beside(lambda _: None):
+        raise AssertionError
+    assert len(os.listdir("/proc/self/fd")) == open_before
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
 LOCKED = """
 import fcntl, os, sys, time
 from compiler.beside import beside

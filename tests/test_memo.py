@@ -170,6 +170,14 @@ def test_the_program_is_its_files(tmp_path: Path) -> None:
         first = program()
 
 
+def test_a_program_that_lies_in_no_folders_remembers_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one in a zip."""
+    monkeypatch.setattr(memo, "__file__", str(desk.spec / "compiler" / "memo.py"))
+    for _ in range(2):
+        assert desk.run("check")[0] == 0
+        assert desk.compiled == 1
+
+
 def test_a_file_that_the_spec_names_is_part_of_it(desk: Desk) -> None:
     config = desk.folder / "config.json"
     shape = {"num_hidden_layers": 94, "num_attention_heads": 64, "num_key_value_heads": 4, "hidden_size": 4096}
