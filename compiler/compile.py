@@ -100,6 +100,6 @@ def _without_misfits(cluster: Cluster, known: Accelerator) -> Cluster:
     def fitting(node: Node) -> Node:
         npus = len(npus_of(node, cluster, known))
         fits = len(npu_addresses_of(node, npus)) == npus
-        return node if fits else node.model_copy(update={"npu_addresses": None})
+        return node if fits else node.but(npu_addresses=None)
 
-    return cluster.model_copy(update={"nodes": [fitting(node) for node in cluster.nodes]})
+    return cluster.but(nodes=[fitting(node) for node in cluster.nodes])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from compiler.overlay import Entry
     from compiler.source import Source
     from schema.cluster import Cluster
+    from schema.scalar import Tree
 
 
 class Loaded(NamedTuple):
@@ -52,21 +53,27 @@ def load(sources: Sequence[Source]) -> Loaded:
 
 
 def _validate(merged: Merged) -> tuple[Cluster | None, tuple[Diagnostic, ...], Remainder | None]:
-    from pydantic import ValidationError  # noqa: PLC0415 - 100 ms that `--help` does not need
-
+    from schema.accept import accept  # noqa: PLC0415 - `--help` needs none of it
     from schema.cluster import Cluster  # noqa: PLC0415
 
     if merged.tree is REFUSED:
         return None, (), None
     try:
-        return Cluster.model_validate(merged.tree), (), None
-    except ValidationError as invalid:
-        from schema.described import described_schema  # noqa: PLC0415 - a good spec needs none of it
+        return accept(Cluster, merged.tree), (), None
+    except ValueError:
+        return None, *_explained(merged.tree)
 
-        errors = invalid.errors(include_url=False)
-        schema = described_schema()
-        faults = [_translate(each, schema) for each in errors if not is_told(each)]
-        return None, _without_echoes(faults), remainder(merged.tree, errors)
+
+def _explained(tree: Tree) -> tuple[tuple[Diagnostic, ...], Remainder | None]:
+    """Every fault of a spec that has some, and what is sound of it."""
+    from schema.cluster import Cluster  # noqa: PLC0415 - a good spec needs neither this
+    from schema.described import described_schema  # noqa: PLC0415 - nor this
+    from schema.explain import faults_of  # noqa: PLC0415 - nor this
+
+    errors, schema = faults_of(Cluster, tree), described_schema()
+    assert errors, "what was not accepted has a fault"  # noqa: S101 - a property proves it
+    faults = [_translate(each, schema) for each in errors if not is_told(each)]
+    return _without_echoes(faults), remainder(tree, errors)
 
 
 def _without_echoes(faults: list[Diagnostic]) -> tuple[Diagnostic, ...]:

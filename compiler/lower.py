@@ -47,7 +47,7 @@ def lower(subject: Subject) -> p.Plan:
     assert accelerator is not None, "the rules refuse any other"  # noqa: S101
     assert where is not None, "the rules refuse nodes that are not alike"  # noqa: S101
     head = said.head_index(cluster)
-    ports, timeouts = _ports(cluster), p.Timeouts(**dict(cluster.timeouts))
+    ports, timeouts = _ports(cluster), p.Timeouts(**vars(cluster.timeouts))
     container = _container(cluster)
     sizes = asked(cluster.serve.parallelism, where)
     defaults = _defaults(cluster, where, sizes.tensor)
@@ -76,7 +76,7 @@ def lower(subject: Subject) -> p.Plan:
 
 def _spec_digest(subject: Subject) -> str:
     """Of all that the plan comes from: the spec, and the config.json that it names, as far as it counts."""
-    written = subject.cluster.model_dump_json()
+    written = _in_order(subject.cluster)
     facts = subject.cluster.model
     config = facts if isinstance(facts, str) else facts and facts.config
     return _digest([written, subject.model] if config else written)
@@ -85,8 +85,9 @@ def _spec_digest(subject: Subject) -> str:
 def _ports(cluster: Cluster) -> p.Ports:
     written = cluster.ports
     first, last = written.worker_range
+    single = {name: port for name, port in vars(written).items() if name not in ("worker_range", "hccl_base")}
     return p.Ports(
-        **written.model_dump(exclude={"worker_range", "hccl_base"}),
+        **single,
         worker_first=first,
         worker_last=last,
         hccl_first=written.hccl_base,
@@ -354,3 +355,4 @@ def _digest(value: object) -> str:
 
 
 _compact = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+_in_order = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=vars).encode  # records as mappings

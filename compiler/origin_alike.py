@@ -85,7 +85,7 @@ class Alike:
     def _with(self, nodes: Mapping[int, Node]) -> Cluster:
         cluster = self._trial.cluster
         have = [nodes.get(index, node) for index, node in enumerate(cluster.nodes)]
-        return cluster.model_copy(update={"nodes": have})
+        return cluster.but(nodes=have)
 
     def _change(self, nodes: Mapping[int, Node]) -> Change | None:
         """What becomes of the line; of what not all may say at once, as that they are the head, one says it."""

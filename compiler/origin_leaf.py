@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
 
-from schema.cluster import Strict
+from schema.accept import accept
 from schema.described import descriptions
+from schema.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,17 +48,17 @@ class _Gone:
 GONE = _Gone()
 
 
-def leaves(model: Strict, path: Path = ()) -> Iterator[Leaf]:
+def leaves(model: Record, path: Path = ()) -> Iterator[Leaf]:
     """Every field of a model and all that is inside of it, in the order of the schema."""
     about = descriptions(type(model).__name__)
-    for name, field in type(model).model_fields.items():
+    for name, field in model.fields.items():
         leaf = Leaf(
             path=(*path, name),
             value=getattr(model, name),
-            written=name in model.model_fields_set,
-            kind=field.annotation,
-            examples=tuple(field.examples or ()),
-            optional=not field.is_required(),
+            written=name in model.written,
+            kind=field.kind,
+            examples=field.examples,
+            optional=not field.is_required,
             about=about.get(name, ""),
         )
         yield leaf
@@ -65,10 +66,10 @@ def leaves(model: Strict, path: Path = ()) -> Iterator[Leaf]:
 
 
 def _inside(leaf: Leaf) -> Iterator[Leaf]:
-    if isinstance(leaf.value, Strict):
+    if isinstance(leaf.value, Record):
         yield from leaves(leaf.value, leaf.path)
     for step, value in _entries(leaf.value):
-        movable = isinstance(step, int) and not isinstance(value, Strict)  # without it all that follow would move up
+        movable = isinstance(step, int) and not isinstance(value, Record)  # without it all that follow would move up
         optional = leaf.written and not movable
         entry = Leaf((*leaf.path, step), value, leaf.written, _item(leaf.kind), (), optional, "", entry=True)
         yield entry
@@ -118,9 +119,9 @@ def changed(value: Any, path: Path, new: Any) -> Any:
     if not path:
         return new
     step, rest = path[0], path[1:]
-    if isinstance(value, Strict):
-        fields = {name: getattr(value, name) for name in value.model_fields_set}
-        return type(value).model_validate(_put(fields, step, changed(getattr(value, str(step)), rest, new)))
+    if isinstance(value, Record):
+        fields = {name: getattr(value, name) for name in value.written}
+        return accept(type(value), _put(fields, step, changed(getattr(value, str(step)), rest, new)))
     if isinstance(value, dict):
         return _put(dict(value), step, changed(value[step], rest, new))
     items = dict(enumerate(value))

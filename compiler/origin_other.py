@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from compiler.facts import accelerator, accelerator_names
 from compiler.origin_leaf import GONE, changed, choices
 from schema.accelerator import Accelerator
-from schema.cluster import Strict
+from schema.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ def texts(leaves: Iterable[Leaf]) -> set[str]:
     return {leaf.value for leaf in leaves if isinstance(leaf.value, str)}
 
 
-def other_values(leaf: Leaf, model: Strict, taken: AbstractSet[str]) -> Iterator[tuple[Any, Any]]:
+def other_values(leaf: Leaf, model: Record, taken: AbstractSet[str]) -> Iterator[tuple[Any, Any]]:
     """Each other value of a leaf of a model, and the model that has it; every one of them is valid."""
     for candidates in _candidates(leaf, taken):
         for candidate in candidates:
@@ -52,7 +52,7 @@ def _candidates(leaf: Leaf, taken: AbstractSet[str]) -> Iterator[list[Any]]:
         yield from ([[*value, *more], [*value, more[0]]] for more in [_more(leaf, taken)] if more)
     elif isinstance(value, dict):
         yield from ([{**value, **more}] for more in [_one_more(leaf)])
-    elif value is not None and not isinstance(value, Strict):
+    elif value is not None and not isinstance(value, Record):
         yield from _other_plain(value, taken, in_list=leaf.entry and isinstance(leaf.path[-1], int))
     for example in leaf.examples:
         if _form(example) is not _form(value):
@@ -66,7 +66,7 @@ def _candidates(leaf: Leaf, taken: AbstractSet[str]) -> Iterator[list[Any]]:
 
 def _form(value: Any) -> type:
     return next(
-        (form for form in (list, dict, str) if isinstance(value, form)), dict if isinstance(value, Strict) else object
+        (form for form in (list, dict, str) if isinstance(value, form)), dict if isinstance(value, Record) else object
     )
 
 
@@ -121,10 +121,10 @@ def _another(item: Any, step: int, taken: AbstractSet[str]) -> Any:
         return item + step
     if isinstance(item, str):
         return next(_stepped(item, step), item + "x" * step)
-    if not isinstance(item, Strict):
+    if not isinstance(item, Record):
         return moved(item, taken)
-    written = {name: getattr(item, name) for name in item.model_fields_set}
-    must = {name for name, field in type(item).model_fields.items() if field.is_required()}
+    written = {name: getattr(item, name) for name in item.written}
+    must = {name for name, field in item.fields.items() if field.is_required}
     return {name: _another(value, step, taken) if name in must else value for name, value in written.items()}
 
 

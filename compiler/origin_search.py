@@ -9,7 +9,8 @@ from compiler.origin_leaf import GONE, Leaf, leaves
 from compiler.origin_line import is_key_in, stands_in
 from compiler.origin_other import other_hardware, other_values, texts
 from compiler.said import head_index
-from schema.cluster import NodeFields, Strict
+from schema.cluster import NodeFields
+from schema.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,7 +73,7 @@ class Search:
             index, inside = _in_node(leaf.path)
             if index is None:
                 self.near.append(leaf)
-            elif inside and index in close and (leaf.written or inside[0] not in NodeFields.model_fields):
+            elif inside and index in close and (leaf.written or inside[0] not in NodeFields.fields):
                 self.near.append(leaf)  # what a node does not write stands in `defaults`, and is looked at there
             elif inside and index not in close and leaf.written:
                 self._far.setdefault(inside, {})[index] = leaf
@@ -100,7 +101,7 @@ class Search:
         cluster, spoken_for = self._trial.cluster, self._is_spoken_for(leaf)
         if leaf.path == ("accelerator",):
             yield from other_hardware(cluster)
-        elif not (spoken_for and isinstance(leaf.value, Strict)):
+        elif not (spoken_for and isinstance(leaf.value, Record)):
             for value, other in other_values(leaf, cluster, self._taken):
                 if value is not GONE or not spoken_for:
                     yield value, other, None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compiler.diagnostics import Place, path_text
 from compiler.report import painter, printable, quoted
-from schema.cluster import Strict
+from schema.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -92,7 +92,7 @@ def _default(hit: Hit) -> str:
 
 def _shown(value: Any) -> str:
     """A value in a few words; nothing for what only holds others, or for none."""
-    if value is None or isinstance(value, Strict) or value in ({}, []):
+    if value is None or isinstance(value, Record) or value in ({}, []):
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -105,7 +105,7 @@ def _shown(value: Any) -> str:
 
 def _place(hit: Hit, standing: Standing) -> Place:
     """The value; of what holds others, its name."""
-    return standing.key if isinstance(hit.leaf.value, Strict | dict | list) else standing.value
+    return standing.key if isinstance(hit.leaf.value, Record | dict | list) else standing.value
 
 
 def _untried(origins: Origins) -> str:
@@ -155,8 +155,8 @@ def _origin(hit: Hit, standing: Standing | None) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """A value as JSON has it."""
-    if isinstance(value, Strict):
-        return value.model_dump(mode="json", exclude_unset=True)
+    if isinstance(value, Record):
+        return value.said()
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -91,7 +91,7 @@ def _fitting(subject: Subject, known: Accelerator) -> Subject:
     """The subject with as many NPU addresses as NPUs: who changes these must change those, or no plan can be made."""
     cluster = subject.cluster
     nodes = [_with_addresses(node, len(npus_of(node, cluster, known))) for node in cluster.nodes]
-    return subject._replace(cluster=cluster.model_copy(update={"nodes": nodes}))
+    return subject._replace(cluster=cluster.but(nodes=nodes))
 
 
 def _with_addresses(node: Node, count: int) -> Node:
@@ -100,4 +100,4 @@ def _with_addresses(node: Node, count: int) -> Node:
         return node
     last = IPv4Address(have[-1] if have else "10.255.0.0")
     more = [str(last + step) for step in range(1, count - len(have) + 1)]
-    return node.model_copy(update={"npu_addresses": [*have, *more][:count]})
+    return node.but(npu_addresses=[*have, *more][:count])

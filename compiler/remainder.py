@@ -37,9 +37,9 @@ class Remainder(NamedTuple):
 
 def remainder(tree: Tree, faults: Sequence[ErrorDetails]) -> Remainder | None:
     """The sound parts of `tree`, or None when too little is left to judge."""
-    from pydantic import ValidationError  # noqa: PLC0415 - see `load`
-
+    from schema.accept import accept  # noqa: PLC0415 - see `load`
     from schema.cluster import Cluster  # noqa: PLC0415
+    from schema.explain import faults_of  # noqa: PLC0415
 
     if not isinstance(tree, dict) or not isinstance(tree.get("nodes"), list):
         return None
@@ -53,9 +53,9 @@ def remainder(tree: Tree, faults: Sequence[ErrorDetails]) -> Remainder | None:
         if not kept:
             return None
         try:
-            return Remainder(Cluster.model_validate(rest), tuple(kept))
-        except ValidationError as invalid:
-            faults = invalid.errors(include_url=False)
+            return Remainder(accept(Cluster, rest), tuple(kept))
+        except ValueError:
+            faults = faults_of(Cluster, rest)
     return None
 
 

@@ -230,7 +230,7 @@ def _ports_are_distinct(subject: Subject) -> Iterator[Diagnostic]:
     base = ports.hccl_base
     fixed: list[tuple[int, int, str, Path]] = [
         (getattr(ports, name), getattr(ports, name), f"ports.{name}", ("ports", name))
-        for name in type(ports).model_fields
+        for name in ports.fields
         if name not in ("worker_range", "hccl_base")
     ]
     fixed.append((base, base + HCCL_PORTS - 1, "ports.hccl_base", ("ports", "hccl_base")))
@@ -271,7 +271,7 @@ def _port_text(low: int, high: int) -> str:
 
 def _written(path: Path, cluster: Cluster) -> bool:
     room = cluster.ports if path[0] == "ports" else cluster.serve
-    return len(path) > 1 and path[1] in room.model_fields_set
+    return len(path) > 1 and path[1] in room.written
 
 
 def _env_is_ours_to_give(subject: Subject) -> Iterator[Diagnostic]:

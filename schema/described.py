@@ -1,4 +1,4 @@
-"""What the docstring under each field of the models says, read when it is wanted: no good spec waits for it."""
+"""What the docstring under each field of the records says, read when it is wanted: no good spec waits for it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from schema import cluster
+from schema.explain import model_of
 
 
 def described_schema(schema_generator: type[GenerateJsonSchema] = GenerateJsonSchema) -> dict[str, Any]:
     """The JSON Schema of the spec, each field with its description."""
-    made = cluster.Cluster.model_json_schema(schema_generator=schema_generator)
+    made = model_of(cluster.Cluster).model_json_schema(schema_generator=schema_generator)
     for name, room in (("Cluster", made), *made["$defs"].items()):
         for field, about in descriptions(name).items():
             if field in room["properties"]:
@@ -24,7 +25,7 @@ def described_schema(schema_generator: type[GenerateJsonSchema] = GenerateJsonSc
 
 
 def descriptions(model: str) -> dict[str, str]:
-    """What the model of this name says of its fields, those that it inherits among them."""
+    """What the record of this name says of its fields, those that it inherits among them."""
     found: dict[str, str] = {}
     for kind in reversed(getattr(cluster, model).__mro__):
         found |= _written().get(kind.__name__, {})

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from ipaddress import AddressValueError, IPv4Address
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
-
+from schema.record import Pattern, Read, Shown
 from schema.scalar import REFUSED, Scalar
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -59,14 +56,24 @@ _DOCKER = re.compile(r"(?:ssh|tcp)://[A-Za-z0-9@._:{}-]+|unix:///[^\x00-\x1f\x7f
 MAX_ENV_LINE = 64 * 1024 - 1
 
 
-def fault(code: str, message: str, hint: str = "") -> PydanticCustomError:
-    """A fault of a value, with the code that the docs explain it under."""
-    return PydanticCustomError("spec", "{message}", {"code": code, "message": message, "hint": hint})
+class Fault(ValueError):  # noqa: N818 - it is the spec's, not ours
+    """A fault of a value, with the code that the docs explain it under; no code when it was told already."""
+
+    def __init__(self, code: str, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
 
 
-def told() -> PydanticCustomError:
+def fault(code: str, message: str, hint: str = "") -> Fault:
+    """A fault of a value."""
+    return Fault(code, message, hint)
+
+
+def told() -> Fault:
     """The value was refused when the file was read; there is nothing to add."""
-    return PydanticCustomError("told", "told already")
+    return Fault("", "told already", "")
 
 
 def as_text(value: Any) -> str:
@@ -109,21 +116,14 @@ def _clean(text: str) -> str:
     return text
 
 
-def _matching(pattern: re.Pattern[str], code: str, what: str, hint: str) -> BeforeValidator:
+def _matching(pattern: re.Pattern[str], code: str, what: str, hint: str) -> Read:
     def check(value: Any) -> str:
         text = as_text(value)
         if not pattern.fullmatch(text):
             raise fault(code, f"{shown(text)} is no {what}", hint)
         return text
 
-    return BeforeValidator(check)
-
-
-def _two_characters(name: str) -> str:
-    if len(name) == 1:
-        message = f"{name} is too short: the containers are called so, and Docker wants two characters"
-        raise fault("name", message, "take a longer one")
-    return name
+    return Read(check)
 
 
 def _text(value: Any) -> str:
@@ -175,6 +175,8 @@ def _ipv4(value: Any) -> str:
     if ":" in text and "." not in text:
         message = f"{shown(text)} is an IPv6 address; Ray 2.48 splits HOST:PORT at the first colon"
         raise fault("address", message, "give the node's IPv4 address")
+    from ipaddress import AddressValueError, IPv4Address  # noqa: PLC0415 - a good one needs none of it
+
     try:
         address = IPv4Address(text)
     except AddressValueError:
@@ -275,6 +277,14 @@ def _label(value: Any) -> str:
     return text
 
 
+def _cluster_name(value: Any) -> str:
+    name = _label(value)
+    if len(name) == 1:
+        message = f"{name} is too short: the containers are called so, and Docker wants two characters"
+        raise fault("name", message, "take a longer one")
+    return name
+
+
 def _flag(value: Any) -> str:
     text = as_text(value)
     if not _FLAG.fullmatch(text):
@@ -296,10 +306,10 @@ _SCALAR_SCHEMA = [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]
 
 Label = Annotated[
     str,
-    BeforeValidator(_label),
-    Field(json_schema_extra={"pattern": pattern(_LABEL)}),
+    Read(_label),
+    Pattern(pattern(_LABEL)),
 ]
-ClusterName = Annotated[Label, AfterValidator(_two_characters), Field(json_schema_extra={"pattern": pattern(_CLUSTER)})]
+ClusterName = Annotated[str, Read(_cluster_name), Pattern(pattern(_CLUSTER))]
 Interface = Annotated[
     str,
     _matching(
@@ -308,27 +318,27 @@ Interface = Annotated[
         "interface name",
         "run `ip addr` on the node; names look like eth0 or enp67s0f5",
     ),
-    Field(json_schema_extra={"pattern": pattern(_INTERFACE)}),
+    Pattern(pattern(_INTERFACE)),
 ]
-Address = Annotated[str, BeforeValidator(_ipv4), Field(json_schema_extra={"pattern": r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"})]
-AbsolutePath = Annotated[str, BeforeValidator(_absolute), Field(json_schema_extra={"pattern": "^/"})]
-FilePath = Annotated[str, BeforeValidator(_file_path)]
+Address = Annotated[str, Read(_ipv4), Pattern(r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$")]
+AbsolutePath = Annotated[str, Read(_absolute), Pattern("^/")]
+FilePath = Annotated[str, Read(_file_path)]
 Device = Annotated[
     str,
     _matching(_DEVICE, "device", "device node", "a path like /dev/davinci0"),
-    Field(json_schema_extra={"pattern": pattern(_DEVICE)}),
+    Pattern(pattern(_DEVICE)),
 ]
 Image = Annotated[
     str,
-    BeforeValidator(_image),
-    Field(json_schema_extra={"pattern": pattern(_IMAGE)}),
+    Read(_image),
+    Pattern(pattern(_IMAGE)),
 ]
-Docker = Annotated[str, BeforeValidator(_docker), Field(json_schema_extra={"pattern": "^(ssh|tcp|unix)://"})]
-Model = Annotated[str, BeforeValidator(_model)]
+Docker = Annotated[str, Read(_docker), Pattern("^(ssh|tcp|unix)://")]
+Model = Annotated[str, Read(_model)]
 Size = Annotated[
     str,
     _matching(_SIZE, "size", "size", "a number with k, m or g, like 16g"),
-    WithJsonSchema(
+    Shown(
         {
             "anyOf": [
                 {"type": "string", "pattern": "^[1-9][0-9]{0,17}([bB]|[kKmMgG][bB]?)?$"},
@@ -339,20 +349,20 @@ Size = Annotated[
 ]
 EnvName = Annotated[
     str,
-    BeforeValidator(_env_name),
-    Field(json_schema_extra={"pattern": pattern(_ENV_NAME)}),
+    Read(_env_name),
+    Pattern(pattern(_ENV_NAME)),
 ]
-EnvValue = Annotated[str, BeforeValidator(_env_value), WithJsonSchema({"anyOf": _SCALAR_SCHEMA})]
+EnvValue = Annotated[str, Read(_env_value), Shown({"anyOf": _SCALAR_SCHEMA})]
 LabelKey = Annotated[
     str,
     _matching(_LABEL_KEY, "label-name", "label name", "letters, digits and . _ / -, as in team.example/owner"),
-    Field(json_schema_extra={"pattern": pattern(_LABEL_KEY)}),
+    Pattern(pattern(_LABEL_KEY)),
 ]
-Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"anyOf": _SCALAR_SCHEMA})]
+Text = Annotated[str, Read(_text), Shown({"anyOf": _SCALAR_SCHEMA})]
 Flag = Annotated[
     str,
-    BeforeValidator(_flag),
-    Field(json_schema_extra={"pattern": pattern(_FLAG)}),
+    Read(_flag),
+    Pattern(pattern(_FLAG)),
 ]
-Whole = Annotated[int, BeforeValidator(_whole)]
-Truth = Annotated[bool, BeforeValidator(_truth)]
+Whole = Annotated[int, Read(_whole)]
+Truth = Annotated[bool, Read(_truth)]

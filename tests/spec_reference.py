@@ -9,13 +9,14 @@ from pydantic import TypeAdapter
 
 from compiler.jsonschema import schema
 from schema import text
+from schema.explain import as_pydantic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # The kinds of text that have a grammar, by the pattern that the schema has for them.
 _KINDS = {
-    TypeAdapter(kind).json_schema()["pattern"]: name
+    TypeAdapter(as_pydantic(kind)).json_schema()["pattern"]: name
     for kind, name in (
         (text.Label, "DNS label"),
         (text.Interface, "interface name"),

@@ -599,7 +599,8 @@ def cluster_of(content: bytes) -> Cluster:
 
 
 def without_the_fields(cluster: Cluster) -> dict[str, object]:
-    return cluster.model_dump(exclude={"nodes": {"__all__": {"interface", "npu_addresses"}}})
+    found = {"interface": None, "npu_addresses": None}
+    return vars(cluster.but(nodes=[node.but(**found) for node in cluster.nodes]))
 
 
 # ---- Any spec, in any style ----------------------------------------------------------------------------

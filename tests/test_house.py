@@ -107,3 +107,9 @@ def test_version_loads_argparse_and_no_library(tmp_path: Path) -> None:
     loaded = loaded_after(["--version"], tmp_path)
     assert "argparse" in loaded
     assert not loaded & {"pydantic", "jinja2", "ruamel", "importlib_metadata", "dataclasses"}
+
+
+def test_a_good_spec_waits_neither_for_pydantic_nor_for_jinja2(tmp_path: Path) -> None:
+    spec = str(ROOT / "examples" / "qwen3-235b.yaml")
+    assert not loaded_after(["check", spec], tmp_path) & {"pydantic", "pydantic_core", "jinja2"}
+    assert not loaded_after(["render", spec], tmp_path) & {"pydantic", "pydantic_core"}

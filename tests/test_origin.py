@@ -20,7 +20,9 @@ from compiler.origin_other import other_values, texts
 from compiler.origin_told import told
 from compiler.render import render, render_file, render_on_nodes
 from compiler.source import Source
-from schema.cluster import Cluster, Strict
+from schema.accept import accept
+from schema.cluster import Cluster
+from schema.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -346,28 +348,28 @@ def test_what_is_no_line_is_told(guide: Spec, bundle: Path) -> None:
 # ---- Every field -----------------------------------------------------------------------------------------
 
 
-def fields(model: type[Strict]) -> Iterator[tuple[str, str]]:
+def fields(model: type[Record]) -> Iterator[tuple[str, str]]:
     """Every field of a model and of those inside of it."""
-    for name, field in model.model_fields.items():
+    for name, field in model.fields.items():
         yield model.__name__, name
-        for inner in inner_models(field.annotation):
+        for inner in inner_models(field.kind):
             yield from fields(inner)
 
 
-def inner_models(kind: Any) -> Iterator[type[Strict]]:
-    if isinstance(kind, type) and issubclass(kind, Strict):
+def inner_models(kind: Any) -> Iterator[type[Record]]:
+    if isinstance(kind, type) and issubclass(kind, Record):
         yield kind
     for part in (*getattr(kind, "__args__", ()), *([kind.__origin__] if hasattr(kind, "__metadata__") else [])):
         yield from inner_models(part)
 
 
-def full(model: type[Strict]) -> dict[str, Any]:
+def full(model: type[Record]) -> dict[str, Any]:
     """Every field as the schema's last example has it; what holds others, with all of theirs."""
     written = {}
-    for name, field in model.model_fields.items():
-        example = (field.examples or [None])[-1]
-        inner = list(inner_models(field.annotation))
-        if inner and isinstance(example, dict) and set(example) <= set(inner[0].model_fields):
+    for name, field in model.fields.items():
+        example = field.examples[-1]
+        inner = list(inner_models(field.kind))
+        if inner and isinstance(example, dict) and set(example) <= set(inner[0].fields):
             written[name] = full(inner[0])
         elif inner and isinstance(example, list) and isinstance(example[0], dict):
             written[name] = [full(inner[0])]
@@ -380,8 +382,8 @@ def full(model: type[Strict]) -> dict[str, Any]:
 
 def bare() -> Cluster:
     """A cluster in which all that may be left out is."""
-    must = {name for name, field in Cluster.model_fields.items() if field.is_required()}
-    return Cluster.model_validate({name: value for name, value in full(Cluster).items() if name in must})
+    must = {name for name, field in Cluster.fields.items() if field.is_required}
+    return accept(Cluster, {name: value for name, value in full(Cluster).items() if name in must})
 
 
 def test_every_field_of_the_schema_has_another_value() -> None:
@@ -389,7 +391,7 @@ def test_every_field_of_the_schema_has_another_value() -> None:
     everything = full(Cluster)
     everything["nodes"].append({"name": "node-9", "address": "10.0.0.9", "npu_addresses": {"first": "10.9.0.1"}})
     met = set()
-    for cluster in (Cluster.model_validate(everything), bare()):
+    for cluster in (accept(Cluster, everything), bare()):
         taken = texts(leaves(cluster))
         for leaf in leaves(cluster):
             if leaf.entry:
@@ -397,9 +399,9 @@ def test_every_field_of_the_schema_has_another_value() -> None:
             others = list(other_values(leaf, cluster, taken))
             model: Any = cluster
             for step in leaf.path[:-1]:
-                model = getattr(model, step) if isinstance(step, str) and isinstance(model, Strict) else model[step]
+                model = getattr(model, step) if isinstance(step, str) and isinstance(model, Record) else model[step]
             met.add((type(model).__name__, leaf.path[-1]))
-            holds_others = isinstance(leaf.value, Strict | list)  # each of which is a leaf of its own
+            holds_others = isinstance(leaf.value, Record | list)  # each of which is a leaf of its own
             assert others or holds_others or leaf.path == ("version",), leaf
             for value, other in others:
                 assert other != cluster or leaf.optional, (leaf, value)
@@ -485,7 +487,7 @@ def counterpart(path: str, before: Plan, edit: dict[str, list[str]], after: Plan
 @pytest.mark.parametrize("name", SPECS)
 def test_a_line_that_an_edit_changes_comes_from_what_was_edited(name: str) -> None:
     spec = spec_of(SPECS[name])
-    tree = spec.subject.cluster.model_dump(mode="json", exclude_unset=True)
+    tree = spec.subject.cluster.said()
     before = bundle_of(tree)
     assert before == {file.path: file.content.decode().split("\n")[:-1] for file in render(spec.plan).files}
     dice = random.Random(name)  # noqa: S311 - it chooses what is tested
@@ -531,7 +533,7 @@ def test_what_is_said_to_make_a_line_makes_it_another_when_compiled_anew(name: s
     for file, at in dice.sample(seen, 8):
         old = [line.removesuffix(" \\") for line in spec.lines(file)]
         for hit in spec.origins(file, at).hits:
-            if not hit.leaf.written or hit.alike or isinstance(hit.leaf.value, list | dict | Strict):
+            if not hit.leaf.written or hit.alike or isinstance(hit.leaf.value, list | dict | Record):
                 continue
             new = list(made_anew(spec, hit.leaf, file))
             compiled += len(new)
@@ -547,7 +549,7 @@ def made_anew(spec: Spec, leaf: Leaf, path: str) -> Iterator[list[str]]:
     """The file, of every spec with another value in the leaf that the rules admit, compiled from text."""
     cluster = spec.subject.cluster
     for _, other in other_values(leaf, cluster, texts(leaves(cluster))):
-        text = json.dumps(other.model_dump(mode="json", exclude_unset=True))
+        text = json.dumps(other.said())
         plan = compile_spec([Source("spec.yaml", text.encode())]).plan
         if plan is not None:
             edit = {file.path: file.content.decode().split("\n")[:-1] for file in render(plan).files}
