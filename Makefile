@@ -25,7 +25,9 @@ install: $(VENV)/.apply ## the program with what reaches nodes, in .venv
 $(VENV)/.compiler: pyproject.toml compiler/__init__.py
 	$(call new-venv,$(VENV))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
-	@$(BIN)/python -m compileall -q compiler schema # for users whose environment keeps Python from doing it by the way
+	@# for users whose environment keeps Python from doing it by the way
+	@$(BIN)/python -m compileall -q compiler schema templates
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c 'from compiler.jinja import compile_all; compile_all()'
 	@touch $@
 
 $(VENV)/.apply: $(VENV)/.compiler

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from compiler.anatomy import Config, anatomy, dense_width, divided, expert_width
-from compiler.packaged import packaged
+from compiler.packaged import packaged, packaged_names
 from compiler.plain import facts_in, mapping
 from schema.model import MODELSLIM, Model, Part
 from schema.scalar import Scalar
@@ -226,10 +226,7 @@ def _bits_of(group: object) -> int:
 
 @cache
 def _files() -> tuple[str, ...]:
-    from importlib.resources import files  # noqa: PLC0415 - only a spec that is judged needs the list
-
-    names = (file.name for file in files("schema").joinpath(_FOLDER).iterdir())
-    return tuple(sorted(name for name in names if name.endswith(".yaml")))
+    return tuple(name for name in packaged_names("schema", _FOLDER) if name.endswith(".yaml"))
 
 
 @cache

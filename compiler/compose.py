@@ -1,24 +1,22 @@
-"""docker-compose.yaml of a node: data written by ruamel.yaml, never text glued by a template.
+"""docker-compose.yaml of a node: data, written as block YAML in which every text of the spec is a JSON string.
 
-Compose interpolates `$` in every value, so a dollar of ours is written twice; text that came from the
-spec is a JSON string, which every Compose reads as exactly those bytes.
+Compose interpolates `$` in every value, so a dollar of ours is written twice. ruamel.yaml would write the same bytes
+in ten times the time, a tenth of a whole run; tests have it, PyYAML and Compose read what is written here.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from typing import TYPE_CHECKING, Any
 
 from compiler.holes import through
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from compiler.container import Definition
     from compiler.plan import Mount, Secret
 
-# Private-use characters, which ruamel.yaml writes plain: they hold the place of a text while YAML is made.
-_OPEN, _CLOSE = "\ue000", "\ue001"
-_PLACE = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 # A key that some YAML reader takes for a number, a date or a boolean; PyYAML reads YAML 1.1.
 _AMBIGUOUS = re.compile(r"[0-9].*|y|n|yes|no|on|off|true|false|null", re.IGNORECASE)
 
@@ -40,75 +38,62 @@ _WHY = {
 }
 
 
-class _Texts:
-    """Holds the texts of the spec apart while ruamel.yaml writes the structure around them."""
+class _Script(str):
+    """A script of ours that ends in a newline: a block that reads like a file."""
 
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def place(self, text: str) -> str:
-        """What stands for the text in the data that ruamel.yaml gets."""
-        self.texts.append(through("compose", text))
-        return f"{_OPEN}{len(self.texts) - 1}{_CLOSE}"
-
-    def restored(self, yaml: str) -> str:
-        """The written YAML with every text in its place, as a JSON string."""
-        return _PLACE.sub(lambda match: self.texts[int(match[1])], yaml)
+    __slots__ = ()
 
 
 def compose(definition: Definition, cluster: str, node: str) -> str:
     """The file. Strings may be holes, and stay holes."""
-    from ruamel.yaml.comments import CommentedMap  # noqa: PLC0415 - `check` writes no YAML
-
-    texts = _Texts()
-    service = CommentedMap(_service(definition, texts))
-    for key, why in _WHY.items():
-        if key in service:
-            service.yaml_set_comment_before_after_key(key, before=why, indent=4)
     # The service is called like the cluster: two clusters' folders may share a name, and Compose v1 knows
     # a project by its folder alone.
-    document = CommentedMap({"services": CommentedMap({_key(cluster): service})})
-    header = _HEADER.format(node=node, cluster=cluster)
-    return "".join(f"# {line}\n" for line in header.splitlines()) + texts.restored(_dumped(document))
+    header = _HEADER.format(node=node, cluster=cluster).splitlines()
+    lines = [f"# {line}" for line in header] + ["services:", f"  {_key(cluster)}:"]
+    for key, value in _service(definition).items():
+        if key in _WHY:
+            lines.append(f"    # {_WHY[key]}")
+        lines += _entry(f"    {key}:", value, "    ")
+    return "\n".join(lines) + "\n"
 
 
-def _key(name: str) -> str:
-    """A name as a key, which every YAML reads as text."""
-    from ruamel.yaml.scalarstring import DoubleQuotedScalarString as Quoted  # noqa: PLC0415
-
-    return Quoted(name) if _AMBIGUOUS.fullmatch(name) else name
-
-
-def _service(definition: Definition, texts: _Texts) -> dict[str, Any]:
-    from ruamel.yaml.scalarstring import DoubleQuotedScalarString as Quoted  # noqa: PLC0415
-
-    place = texts.place
+def _service(definition: Definition) -> dict[str, Any]:
+    """The service: texts as they are to be written, in mappings and lists."""
     return {
-        "image": place(definition.image),
-        "container_name": place(definition.name),
+        "image": _text(definition.image),
+        "container_name": _text(definition.name),
         "network_mode": "host",
         "init": definition.init,
         **({"privileged": True} if definition.privileged else {}),
-        "restart": Quoted("no"),
-        "shm_size": place(definition.shm_size),
+        "restart": '"no"',
+        "shm_size": _text(definition.shm_size),
         "stop_grace_period": f"{definition.stop_seconds}s",
         "ulimits": {_key(name): {"soft": soft, "hard": hard} for name, soft, hard in definition.ulimits},
-        "devices": [place(f"{device}:{device}") for device in definition.devices],
-        "volumes": [_volume(mount, texts) for mount in definition.mounts],
+        "devices": [_text(f"{device}:{device}") for device in definition.devices],
+        "volumes": [_volume(mount) for mount in definition.mounts],
         "environment": {
-            **{_key(name): place(value) for name, value in definition.environment},
+            **{_key(name): _text(value) for name, value in definition.environment},
             **{_key(secret.name): _passed(secret) for secret in definition.secrets},
         },
-        "labels": {_key(name): place(value) for name, value in definition.labels},
-        "command": _command(definition.command, texts),
+        "labels": {_key(name): _text(value) for name, value in definition.labels},
+        "command": [_Script(word.replace("$", "$$")) if "\n" in word else _text(word) for word in definition.command],
     }
 
 
-def _volume(mount: Mount, texts: _Texts) -> dict[str, Any]:
+def _text(text: str) -> str:
+    return through("compose", text)
+
+
+def _key(name: str) -> str:
+    """A name as a key that every YAML reads as text; the grammar of names admits nothing else that is ambiguous."""
+    return f'"{name}"' if _AMBIGUOUS.fullmatch(name) else name
+
+
+def _volume(mount: Mount) -> dict[str, Any]:
     return {
         "type": "bind",
-        "source": texts.place(mount.source),
-        "target": texts.place(mount.target),
+        "source": _text(mount.source),
+        "target": _text(mount.target),
         **({"read_only": True} if mount.read_only else {}),
         "bind": {"create_host_path": False},
     }
@@ -119,19 +104,28 @@ def _passed(secret: Secret) -> str:
     return f"${{{secret.from_env}:?set {secret.from_env} in the environment of docker compose}}"
 
 
-def _command(words: tuple[str, ...], texts: _Texts) -> list[str]:
-    """Bash's script as a block that reads like a file, every other word as a JSON string."""
-    from ruamel.yaml.scalarstring import LiteralScalarString  # noqa: PLC0415
+def _entry(start: str, value: Any, indent: str) -> Iterator[str]:
+    """The lines of an entry of a mapping or a list that begins so."""
+    if isinstance(value, dict) and value:
+        yield start
+        for key, each in value.items():
+            yield from _entry(f"{indent}  {key}:", each, f"{indent}  ")
+    elif isinstance(value, list) and value:
+        yield start
+        for each in value:
+            yield from _item(each, f"{indent}  ")
+    elif isinstance(value, _Script):
+        yield f"{start} |"
+        yield from (f"{indent}  {line}" if line else "" for line in value.removesuffix("\n").split("\n"))
+    else:
+        yield f"{start} {str(value).lower() if isinstance(value, bool) else value}"
 
-    return [LiteralScalarString(word.replace("$", "$$")) if "\n" in word else texts.place(word) for word in words]
 
-
-def _dumped(document: object) -> str:
-    from ruamel.yaml import YAML  # noqa: PLC0415
-
-    yaml = YAML()
-    yaml.width = 1_000_000  # a folded string would be a different one to a reader's eye
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    stream = io.StringIO()
-    yaml.dump(document, stream)
-    return stream.getvalue()
+def _item(value: Any, indent: str) -> Iterator[str]:
+    """The lines of an entry of a list; a mapping begins on the line of the dash."""
+    if not isinstance(value, dict):
+        yield from _entry(f"{indent}-", value, indent)
+        return
+    _, first, *rest = _entry("", value, indent)
+    yield f"{indent}- {first.lstrip()}"
+    yield from rest

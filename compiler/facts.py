@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from compiler.packaged import packaged_names
 from compiler.plain import facts_in, listed, mapping, text, texts, truth, whole
 from schema.accelerator import Accelerator, Hbm, Network, Refused
 
@@ -19,21 +20,17 @@ _FOLDER = "accelerators"
 @cache
 def accelerator(name: str) -> Accelerator | Refused | None:
     """The accelerator of this name, or None when there is no such file."""
-    if not name.replace("-", "").isalnum():
+    if name not in accelerator_names():
         return None
-    try:
-        tree = mapping(facts_in(f"{_FOLDER}/{name}.yaml"))
-    except FileNotFoundError:
-        return None
+    tree = mapping(facts_in(f"{_FOLDER}/{name}.yaml"))
     return _refused(tree) if "refused" in tree else _accelerator(tree)
 
 
+@cache
 def accelerator_names() -> tuple[str, ...]:
     """What a spec may call an accelerator, sorted."""
-    from importlib.resources import files  # noqa: PLC0415 - only a fault needs the list
-
-    names = (file.name for file in files("schema").joinpath(_FOLDER).iterdir())
-    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
+    names = packaged_names("schema", _FOLDER)
+    return tuple(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
 def _accelerator(tree: Mapping[str, Tree]) -> Accelerator:

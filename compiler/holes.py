@@ -8,7 +8,6 @@ form gives what rendering that node by itself would give; a property test holds 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Self
 
@@ -71,8 +70,7 @@ def symbolic(node: NodePlan) -> NodePlan:
         return real._replace(name=next(holes), address=next(holes), addresses=several(real.addresses))
 
     name, address, interface, docker = several(("name", "address", "interface", "docker"))
-    return replace(
-        node,
+    return node._replace(
         name=name,
         address=address,
         interface=interface,

@@ -7,7 +7,6 @@ once for each shape, however many nodes there are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -101,8 +100,7 @@ class Ulimit(NamedTuple):
     hard: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(NamedTuple):
     """Every port of the cluster: all pinned, so that a firewall can name them."""
 
     ray: int
@@ -150,8 +148,7 @@ class Ports:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(NamedTuple):
     """Limits, in seconds; nothing waits for ever."""
 
     ray_start: int
@@ -160,8 +157,7 @@ class Timeouts:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """What nodes of one kind have in common: one object shared by all of them.
 
     Attributes:
@@ -221,8 +217,7 @@ class Shape:
         return tuple(str(npu) for npu in self.npus)
 
 
-@dataclass(frozen=True, slots=True)
-class NodePlan:
+class NodePlan(NamedTuple):
     """One node: its shape, and the strings that are its own.
 
     Attributes:
@@ -273,8 +268,7 @@ class NodePlan:
         return self.shape.role == "head"
 
 
-@dataclass(frozen=True, slots=True)
-class Serve:
+class Serve(NamedTuple):
     """The one `vllm serve` of the cluster.
 
     Attributes:
@@ -306,8 +300,7 @@ def size_bytes(size: str) -> int:
     return int(text.rstrip("kmg")) << unit
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(NamedTuple):
     """What all containers of the cluster have in common."""
 
     name: str
@@ -323,8 +316,7 @@ class Container:
         return size_bytes(self.shm_size)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The whole cluster, ready to be printed: a pure function of the spec."""
 
     name: str

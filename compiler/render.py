@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from compiler import __version__, quote
 from compiler.bundle import Bundle, File, Halves, file_of, mode_of
 from compiler.checks import checks
 from compiler.compose import compose
 from compiler.container import definition
-from compiler.holes import Form, Table, layout, strings, symbolic, through
+from compiler.holes import Form, Table, layout, strings, symbolic
 from compiler.topology import picture
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
-
-    from jinja2 import Environment
 
     from compiler.plan import NodePlan, Plan
 
@@ -27,8 +24,6 @@ MANIFEST_VERSION = 1
 SUMS = "SHA256SUMS"
 _COMPOSE = "docker-compose.yaml"
 _MANY = 128  # nodes in each half, at least: to begin a second process takes as long as to write their files
-# YAML takes longest. Plans that differ in their nodes' own strings alone have the same form.
-_composed = lru_cache(maxsize=16)(compose)
 
 
 def render(plan: Plan) -> Bundle:
@@ -74,7 +69,7 @@ class _Rendering:
 
     def paths(self) -> Iterator[str]:
         """Of all files, in their order."""
-        for template in _in_rooms(_environment(), ("cluster",)):
+        for template in _templates(("cluster",)):
             yield _output(template)
         for node, kind in self._nodes:
             prefix = f"{node.name}/"
@@ -233,62 +228,30 @@ def _listed(path: str, digest: str, *, executable: bool) -> bytes:
 
 def _parts(plan: Plan, node: NodePlan, table: Table, only: str) -> Iterator[_Part]:
     """Each file of a node whose strings are holes; or the only one that is wanted."""
-    templates = _environment()
-    rooms = ("node", "head") if node.is_head else ("node",)
-    for template in _in_rooms(templates, rooms, only):
+    from compiler.jinja import printed  # noqa: PLC0415 - `check` needs no template
+
+    for template in _templates(("node", "head") if node.is_head else ("node",), only):
         name = _output(template)
-        text = templates.get_template(template).render(plan=plan, node=node, checks=checks())
+        text = printed(template, plan=plan, node=node, checks=checks())
         yield _Part(name, Form(text, table), name.endswith(".sh"))
     if only in ("", _COMPOSE):
         container = definition(plan.container, plan.timeouts, node)
-        yield _Part(_COMPOSE, Form(_composed(container, plan.name, node.name), table), executable=False)
+        yield _Part(_COMPOSE, Form(compose(container, plan.name, node.name), table), executable=False)
 
 
 def _cluster_files(plan: Plan, only: str = "") -> list[File]:
-    templates = _environment()
-    wanted = _in_rooms(templates, ("cluster",), only)
+    from compiler.jinja import printed  # noqa: PLC0415 - as above
+
+    wanted = _templates(("cluster",), only)
     facts = {"plan": plan, "picture": picture(plan), "version": __version__} if wanted else {}
-    return [file_of(_output(name), templates.get_template(name).render(facts).encode()) for name in wanted]
+    return [file_of(_output(name), printed(name, **facts).encode()) for name in wanted]
 
 
-def _in_rooms(templates: Environment, rooms: Sequence[str], only: str = "") -> list[str]:
-    """The templates of these folders: the folder is the scope, so a new file needs no line of code."""
-    found = (name for name in templates.list_templates(extensions=["j2"]) if name.split("/")[0] in rooms)
-    return [name for name in found if only in ("", _output(name))]
+def _templates(rooms: Sequence[str], only: str = "") -> list[str]:
+    from compiler.jinja import names  # noqa: PLC0415 - as above
+
+    return [name for name in names(rooms) if only in ("", _output(name))]
 
 
 def _output(template: str) -> str:
     return template.rpartition("/")[2].removesuffix(".j2")
-
-
-@cache
-def _environment() -> Environment:
-    """Jinja2 as the templates expect it: strict, and with no other logic than printing and looping."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - `check` needs no template
-
-    environment = Environment(
-        loader=PackageLoader("templates", "."),
-        undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - these are shell scripts and Markdown; each value names its encoder
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    for name in quote.ENCODERS:
-        environment.filters[name] = _filter(name)
-    environment.filters["words"] = lambda words: " ".join(through("sh", word) for word in words)
-    environment.filters["json"] = _json
-    return environment
-
-
-def _filter(encoder: str) -> Any:
-    return lambda value: through(encoder, value)
-
-
-def _json(value: Any) -> str:
-    """A string, or a list of strings or numbers, as JSON."""
-    if isinstance(value, str):
-        return through("json", value)
-    if all(type(each) is int for each in value):
-        return str(list(value))  # as JSON writes it
-    return f"[{', '.join(_json(each) if isinstance(each, str) else json.dumps(each) for each in value)}]"

@@ -24,7 +24,7 @@ from compiler.troubles import known_to_fail
 from schema.accelerator import Accelerator, Refused
 from schema.cluster import FirstAddress, UlimitSpec
 from schema.suggest import did_you_mean
-from schema.text import MAX_ENV_LINE
+from schema.text import MAX_ENV_LINE, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,7 +75,7 @@ def _accelerator_runs_this(subject: Subject) -> Iterator[Diagnostic]:
     if known is None:
         names = [each for each in accelerator_names() if isinstance(accelerator(each), Accelerator)]
         hint = did_you_mean(name, accelerator_names()) or f"the accelerators are {', '.join(names)}"
-        yield error("unknown-accelerator", ("accelerator",), f"{name!r} is no accelerator known here", hint)
+        yield error("unknown-accelerator", ("accelerator",), f"{shown(name)} is no accelerator known here", hint)
     elif isinstance(known, Refused):
         message = f"{known.title} cannot run this: {known.reason}"
         yield error("refused-accelerator", ("accelerator",), message, f"see {known.sources[0]}")

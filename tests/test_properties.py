@@ -6,6 +6,7 @@ is what the kernel says that their stand-ins were called with. SOAK=1 takes 10,0
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -24,8 +25,9 @@ from compiler.checks import checks
 from compiler.compile import compile_spec
 from compiler.compose import compose
 from compiler.container import definition
+from compiler.jinja import environment as templates_of
 from compiler.quote import sh
-from compiler.render import _environment, render
+from compiler.render import render
 from compiler.report import as_github, as_text
 from compiler.source import Source
 from schema.text import BASHS_OWN, SCRIPTS_OWN
@@ -215,7 +217,7 @@ def test_names_that_bash_keeps_for_itself_are_refused() -> None:
 
 
 def test_forms_filled_are_what_each_node_rendered_alone_is(cases: list[Case]) -> None:
-    templates = _environment()
+    templates = templates_of()
     shared = 0
     for case, node, folder in nodes(cases):
         plan = case.plan
@@ -365,6 +367,20 @@ def test_every_yaml_reads_the_planned_container(cases: list[Case], read: Callabl
         assert (_plain(service["image"]), service["container_name"]) == (planned.image, planned.name)
         for secret in planned.secrets:
             assert secrets[secret.name].startswith(f"${{{secret.from_env}:?")
+
+
+def test_ruamel_yaml_writes_the_same_bytes(cases: list[Case]) -> None:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1_000_000
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    for _, _, folder in [*nodes(cases)][:80]:
+        text = (folder / "docker-compose.yaml").read_bytes().decode()
+        written = io.StringIO()
+        yaml.dump(yaml.load(text), written)
+        for ours, theirs in zip(text.splitlines(), written.getvalue().splitlines(), strict=True):
+            # There are several ways to escape a character, and only one to lay out a line.
+            assert ours == theirs or ("\\" in ours and _by_pyyaml(ours.strip()) == _by_pyyaml(theirs.strip()))
 
 
 def _plain(value: str) -> str:

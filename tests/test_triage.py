@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -187,9 +186,9 @@ def test_the_table_of_links_is_told_in_the_plans_names() -> None:
 
 def test_ids_are_those_of_the_npus_that_are_used() -> None:
     head, worker = PLAN.nodes
-    few = replace(worker, shape=replace(worker.shape, npus=(4, 6)), npu_addresses=("10.20.1.14", "10.20.1.16"))
+    few = worker._replace(shape=worker.shape._replace(npus=(4, 6)), npu_addresses=("10.20.1.14", "10.20.1.16"))
     text = rows(("10.20.1.16(9)", "10.20.0.10(0)", "DISABLE"))
-    [finding] = triage([Log("node-0", "plog", text)], replace(PLAN, nodes=(head, few)))
+    [finding] = triage([Log("node-0", "plog", text)], PLAN._replace(nodes=(head, few)))
     assert finding.details == ("NPU 6 of node-1 (10.20.1.16) did not answer NPU 0 of node-0 (10.20.0.10)",)
 
 

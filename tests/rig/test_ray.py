@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,9 +94,9 @@ def by_hand(host: Host, name: str, plan: Plan, node: int, *words: str) -> subpro
 
 def container(host: Host, log: Path, node: int, limit: int = 60, address: str = "") -> subprocess.Popen[bytes]:
     """Start a container's command as Docker does without `init`: as the first process of its namespace."""
-    plan = cluster(timeouts=replace(SHORT, ray_start=limit, ray_join=limit))
+    plan = cluster(timeouts=SHORT._replace(ray_start=limit, ray_join=limit))
     own = plan.nodes[node]
-    command = definition(plan.container, plan.timeouts, replace(own, address=address or own.address)).command
+    command = definition(plan.container, plan.timeouts, own._replace(address=address or own.address)).command
     return host.start(log, "unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", *command)
 
 
@@ -201,7 +200,7 @@ def test_ray_that_does_not_come_up_is_ended_whole(pair: tuple[Host, ...], tmp_pa
         "import socket, time\nmute = socket.create_server(('', 6379))\ntime.sleep(600)",
     )
     until(lambda: 6379 in listening(head), 10)
-    by_script = by_hand(worker, "ray-start.sh", cluster(timeouts=replace(SHORT, ray_start=8)), 1)
+    by_script = by_hand(worker, "ray-start.sh", cluster(timeouts=SHORT._replace(ray_start=8)), 1)
     assert by_script.returncode == 1
     assert "failed with status 124" in by_script.stdout
     by_container = container(worker, tmp_path / "container", 1, limit=8)
@@ -273,7 +272,7 @@ def test_serve_names_what_is_missing(pair: tuple[Host, ...]) -> None:
     assert "node-1 (192.168.10.11): Ray counts GPU" in wrong.stdout
     assert head.run("test", "-e", "/mnt/vllm.json").returncode == 1
 
-    only_head = replace(plan, nodes=plan.nodes[:1])
+    only_head = plan._replace(nodes=plan.nodes[:1])
     unplanned = by_hand(head, "serve.sh", only_head, 0)
     assert (
         unplanned.returncode,
