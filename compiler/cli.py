@@ -113,8 +113,6 @@ def _rendered(options: argparse.Namespace, spec: _Spec, memo: Memo) -> int:
     _tell(compiled, spec.sources, options.format)
     if compiled.plan is None or (options.strict and compiled.diagnostics):
         return AT_FAULT
-    from pathlib import Path  # noqa: PLC0415
-
     from compiler.render import render  # noqa: PLC0415
     from compiler.write import WriteRefused, compare, write  # noqa: PLC0415
 
@@ -122,12 +120,12 @@ def _rendered(options: argparse.Namespace, spec: _Spec, memo: Memo) -> int:
     del compiled  # the plan has all that counts; the spec of a large cluster is large
     bundle = render(plan)
     known.name, known.files = bundle.name, sum(1 for _ in bundle.paths)
-    root, place = Path(options.output), _place(options, bundle.name)
+    place = _place(options, bundle.name)
     try:
         if options.check or options.diff:
-            return _tell_stale(compare(bundle, root, contents=options.diff), place, options)
+            return _tell_stale(compare(bundle, options.output, contents=options.diff), place, options)
         cores = os.cpu_count() or 1
-        written = write(bundle, root, force=options.force, lock_timeout=options.lock_timeout, processes=cores)
+        written = write(bundle, options.output, force=options.force, lock_timeout=options.lock_timeout, processes=cores)
     except WriteRefused as refused:
         return _refused(refused)
     memo.keep(known, bundle.paths, written.stamps)

@@ -42,7 +42,7 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
         prog="compiler",
         description="Compiles one reviewed spec of an Ascend cluster into everything that each node needs.",
         epilog="Exit codes: 0 done, 1 the spec or the cluster is at fault, 2 usage, 3 a bug here, 130 interrupted.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=_columns() - 2),
+        formatter_class=_formatter,
     )
     parser.add_argument("--version", action="version", version=f"compiler {__version__}")
     commands = parser.add_subparsers(
@@ -51,10 +51,16 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     for name in names:
         does, add = _COMMANDS[name]
         asked = len(names) == 1
-        command = commands.add_parser(name, help=does, description=_sentence(does), add_help=asked)
+        command = commands.add_parser(
+            name, help=does, description=_sentence(does), add_help=asked, formatter_class=_formatter
+        )
         if asked:
             _filled(command, add)
     return parser
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, width=_columns() - 2)
 
 
 def _columns() -> int:

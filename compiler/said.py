@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from schema.cluster import FirstAddress
@@ -47,6 +46,8 @@ def npu_addresses_of(node: Node, npus: int) -> tuple[str, ...]:
         network, _, host = written.first.rpartition(".")
         if int(host) + npus <= len(_OCTETS):
             return tuple([f"{network}.{octet}" for octet in _OCTETS[int(host) : int(host) + npus]])
+        from ipaddress import IPv4Address  # noqa: PLC0415 - hardly any node has addresses of two networks
+
         first = int(IPv4Address(written.first))
         return tuple(_dotted(first + step) for step in range(npus))
     return tuple(written)

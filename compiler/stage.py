@@ -9,7 +9,6 @@ from array import array
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from compiler.beside import beside
 from compiler.bundle import mode_of
 from compiler.refusal import refusal
 from compiler.stamp import stamp_of
@@ -69,6 +68,7 @@ def write_halves(stage: int, where: str, halves: Halves) -> array[int]:
         WriteRefused: The system would not; names the file and the cause.
         RuntimeError: The second process was ended by somebody.
     """
+    from compiler.beside import beside  # noqa: PLC0415 - a small bundle has no halves
 
     def second(wanted: Callable[[], None]) -> tuple[array[int], object]:
         def files() -> Iterator[File]:

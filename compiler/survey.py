@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from compiler.manifest import MANIFEST, folders_of
@@ -49,7 +48,6 @@ class Foreign(NamedTuple):
     kind: Literal["folder", "link", "file"]
 
 
-@dataclass(slots=True)
 class Survey:
     """What one walk through the folder found.
 
@@ -61,11 +59,12 @@ class Survey:
         stamps: Of each file that is as it should be, by path: taken before it was read.
     """
 
-    changes: list[Change] = field(default_factory=list)
-    edited: list[str] = field(default_factory=list)
-    blocked: list[tuple[str, str]] = field(default_factory=list)
-    foreign: list[Foreign] = field(default_factory=list)
-    stamps: dict[str, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.edited: list[str] = []
+        self.blocked: list[tuple[str, str]] = []
+        self.foreign: list[Foreign] = []
+        self.stamps: dict[str, int] = {}
 
 
 def open_folder(top: int, path: str) -> int:

@@ -24,16 +24,16 @@ from compiler.survey import Change, Survey, open_folder, read_plain, survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from compiler.bundle import Bundle
 
+Root = str | os.PathLike[str]  # the output folder
 __all__ = ["Change", "WriteRefused", "compare", "write"]
 
 _MOST_NAMED = 20
 
 
-def compare(bundle: Bundle, root: Path, *, contents: bool = False) -> tuple[Change, ...]:
+def compare(bundle: Bundle, root: Root, *, contents: bool = False) -> tuple[Change, ...]:
     """Tell what `write` would change in `root/<bundle.name>/`; with `contents`, the old and new bytes too. Reads only.
 
     Of permission bits only those count that git keeps (who owns it may execute) and those that endanger
@@ -77,7 +77,7 @@ class Written(NamedTuple):
 
 
 def write(
-    bundle: Bundle, root: Path, *, force: bool = False, lock_timeout: float = 10.0, processes: int = 1
+    bundle: Bundle, root: Root, *, force: bool = False, lock_timeout: float = 10.0, processes: int = 1
 ) -> Written:
     """Make `root/<bundle.name>/` hold exactly the bundle, and whatever foreign files it held before.
 
