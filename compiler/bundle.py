@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 
 class File(NamedTuple):
@@ -53,20 +53,39 @@ def file_of(path: str, content: bytes, *, executable: bool = False) -> File:
     return File(path, content, executable, sha256(content).hexdigest())
 
 
-class Halves(NamedTuple):
-    """A bundle's files in two halves, which two processes can make at the same time; a file is in one of them.
+class Folder(NamedTuple):
+    """A folder right below the bundle's own, whose files are made together.
 
     Attributes:
-        first: Makes the first half.
-        second: Makes the second half, perhaps in a copy of this process.
-        noted: What the rest needs of the second half; asked where that was made.
-        rest: The last files, from what was noted.
+        name: Its name.
+        names: Of its files, in their order.
+        key: Of all that its files follow from: equal keys, equal bytes, while the program is the same.
     """
 
-    first: Callable[[], Iterator[File]]
-    second: Callable[[], Iterator[File]]
-    noted: Callable[[], Any]
-    rest: Callable[[Any], Iterator[File]]
+    name: str
+    names: Sequence[str]
+    key: bytes
+
+
+class Parts(NamedTuple):
+    """A bundle's files in parts that can be made one without the others, in any process.
+
+    Attributes:
+        above: Makes the files that lie in no folder, but for the manifest.
+        folders: All folders, in their order.
+        files: Makes the files of the folder of this index.
+        last: Makes the manifest, of what each folder's files hash to: `digests_of` each, in the order of `folders`.
+    """
+
+    above: Callable[[], Sequence[File]]
+    folders: Sequence[Folder]
+    files: Callable[[int], Sequence[File]]
+    last: Callable[[Sequence[bytes]], File]
+
+
+def digests_of(files: Iterable[File]) -> bytes:
+    """The sha256 of each file, 32 bytes each."""
+    return bytes.fromhex("".join([file.sha256 for file in files]))
 
 
 class Bundle:
@@ -74,7 +93,6 @@ class Bundle:
 
     Attributes:
         name: The cluster's name, a DNS label: the bundle's folder is called like this.
-        halves: The files in two halves, when there are many.
     """
 
     def __init__(
@@ -82,12 +100,17 @@ class Bundle:
         name: str,
         paths: Callable[[], Iterator[str]],
         files: Callable[[], Iterator[File]],
-        halves: Halves | None = None,
+        parts: Callable[[], Parts] | None = None,
     ) -> None:
         self.name = name
-        self.halves = halves
         self._paths = paths
         self._files = files
+        self._parts = parts
+
+    @cached_property
+    def parts(self) -> Parts | None:
+        """Its files in parts; None for a bundle that does not come so."""
+        return self._parts() if self._parts else None
 
     @property
     def paths(self) -> Iterator[str]:

@@ -124,11 +124,17 @@ def _rendered(options: argparse.Namespace, spec: _Spec, memo: Memo) -> int:
     try:
         if options.check or options.diff:
             return _tell_stale(compare(bundle, options.output, contents=options.diff), place, options)
-        cores = os.cpu_count() or 1
-        written = write(bundle, options.output, force=options.force, lock_timeout=options.lock_timeout, processes=cores)
+        written = write(
+            bundle,
+            options.output,
+            force=options.force,
+            lock_timeout=options.lock_timeout,
+            processes=os.cpu_count() or 1,
+            left=memo.left(bundle.name),
+        )
     except WriteRefused as refused:
         return _refused(refused)
-    memo.keep(known, bundle.paths, written.stamps)
+    memo.keep(known, written.left)
     _tell_written(known, written.changes, place, options)
     return DONE
 

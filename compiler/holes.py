@@ -94,10 +94,12 @@ class Form:
     """Text with holes, cut at them, as bytes; its holes are numbered in a table that several forms share.
 
     Attributes:
+        text: The text, with marks for the holes.
         slots: For each hole, in order, where the table has what goes there.
     """
 
     def __init__(self, text: str, table: Table) -> None:
+        self.text = text
         parts = _MARK.split(text)
         self._pieces = [b""] * (2 * len(parts[::3]) - 1)
         self._pieces[::2] = [literal.encode() for literal in parts[::3]]

@@ -12,14 +12,16 @@ import os
 import stat
 import sys
 import zlib
+from binascii import a2b_base64, b2a_base64
 from functools import cached_property
 
+from compiler.left import Left
 from compiler.stamp import stamp_of
 
 TYPE_CHECKING = False  # see compiler.cli_options
 if TYPE_CHECKING:
-    from array import array
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     Inputs = Sequence[tuple[str, bytes]]  # the spec and its overlays: name and bytes
     Beside = Callable[[str], bytes]
@@ -80,38 +82,43 @@ class Memo:
     def recall(self) -> Known | None:
         """What is known; None when there is no memo, or anything is not as it was."""
         try:
-            with open(f"{_folder()}/{self._file}", "rb") as file:
-                memo = json.load(file)
+            memo = self._memo
             if memo["key"] == self._key and self._names_the_same(memo["named"]) and self._holds(memo):
                 return Known(**memo["known"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
             pass  # nothing is known
         self._named.clear()
         return None
 
-    def keep(self, known: Known, paths: Iterable[str] = (), stamps: array[int] | None = None) -> None:
-        """Notes what is known: the bundle's `paths`, and in their order the stamps of what lies there."""
-        if not known.told:
+    def left(self, name: str) -> Left | None:
+        """What this program left of the bundle of this name, whatever the spec was; None when that is not known."""
+        try:
+            memo = self._memo
+            if memo["key"][:2] == self._key[:2] and memo["known"]["name"] == name:
+                return _left(memo["left"])
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            pass  # as above
+        return None
+
+    def keep(self, known: Known, left: Left | None = None) -> None:
+        """Notes what is known, and what was left at the bundle's place; nothing, when it is not known what was."""
+        if not known.told or (self._root and left is None):
             return
-        kinds: dict[tuple[str, ...], int] = {}
-        folders = [(folder, kinds.setdefault(names, len(kinds))) for folder, names in _grouped(paths)]
         try:
             folder = _folder(make=True)
-            memo = {
-                "key": self._key,
-                "named": self._named,
-                "known": vars(known),
-                "kinds": list(kinds),
-                "folders": folders,
-                "stamps": stamps.tolist() if stamps else [],
-            }
+            memo = {"key": self._key, "named": self._named, "known": vars(known), "left": left and _noted(left)}
             fresh = f"{folder}/{self._file}.{os.getpid()}"
             with open(fresh, "w", encoding="utf-8") as file:
-                json.dump(memo, file)
+                file.write(json.dumps(memo))
             os.replace(fresh, f"{folder}/{self._file}")
             _prune(folder)
         except OSError:
             return  # a memo is only for speed
+
+    @cached_property
+    def _memo(self) -> Any:
+        with open(f"{_folder()}/{self._file}", "rb") as file:
+            return json.load(file)
 
     def _names_the_same(self, named: Mapping[str, str]) -> bool:
         for path in named:
@@ -135,37 +142,52 @@ class Memo:
                 return False  # a run that was killed left something to be ended
             top = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
             try:
-                return _stamps(top, memo["folders"], memo["kinds"]) == memo["stamps"]  # type: ignore[arg-type]
+                return _is_there(top, _left(memo["left"]))
             finally:
                 os.close(top)
         finally:
             os.close(root)
 
 
-def _stamps(top: int, folders: Sequence[tuple[str, int]], kinds: Sequence[Sequence[str]]) -> list[int]:
-    """The stamps of all files; OSError when one is missing, or in a folder that is a link by now."""
-    found = []
-    for folder, kind in folders:
-        if folder and not stat.S_ISDIR(os.lstat(folder, dir_fd=top).st_mode):
-            raise NotADirectoryError(folder)
-        prefix = f"{folder}/" if folder else ""
-        found += [stamp_of(os.lstat(prefix + name, dir_fd=top)) for name in kinds[kind]]
-    return found
+def _is_there(top: int, left: Left) -> bool:
+    """Whether every file that was left lies there still; OSError when one is missing."""
+    for folder in left.folders():
+        if folder.name and not stat.S_ISDIR(os.lstat(folder.name, dir_fd=top).st_mode):
+            return False
+        prefix = f"{folder.name}/" if folder.name else ""
+        stamps = [stamp_of(os.lstat(prefix + name, dir_fd=top)) for name in folder.names]
+        if stamps != list(folder.stamps[1:]):
+            return False
+    return True
 
 
-def _grouped(paths: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each folder with the names in it that follow each other."""
-    folder = ""
-    names: list[str] = []
-    for path in paths:
-        above, _, name = path.rpartition("/")
-        if above != folder and names:
-            yield folder, tuple(names)
-            names = []
-        folder = above
-        names.append(name)
-    if names:
-        yield folder, tuple(names)
+def _noted(left: Left) -> dict[str, object]:
+    """What was left, as JSON has it."""
+    many = {name: b2a_base64(getattr(left, name), newline=False).decode() for name in ("keys", "digests", "stamps")}
+    return {"names": left.names, "kinds": left.kinds, "files": left.files, "alone": left.alone, **many}
+
+
+def _left(noted: Any) -> Left:
+    """What was left, from its note.
+
+    Raises:
+        ValueError: The note is broken; or KeyError, TypeError, IndexError.
+    """
+    left = Left(alone=noted["alone"])
+    left.names, left.kinds, left.files = noted["names"], noted["kinds"], [tuple(names) for names in noted["files"]]
+    left.keys += a2b_base64(noted["keys"])
+    left.digests += a2b_base64(noted["digests"])
+    left.stamps.frombytes(a2b_base64(noted["stamps"]))
+    counts = [len(left.files[kind]) for kind in left.kinds]
+    lengths = (
+        len(left.names),
+        len(left.keys) // 32,
+        len(left.stamps) - sum(counts),
+        len(left.digests) // 32 - sum(counts),
+    )
+    if lengths != (len(counts), len(counts), len(counts), 0):
+        raise ValueError("a part of it is missing")
+    return left
 
 
 def _short(content: bytes) -> str:

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from compiler import __version__, quote
-from compiler.bundle import Bundle, File, Halves, file_of, mode_of
+from compiler.bundle import Bundle, File, Folder, Parts, digests_of, file_of, mode_of
 from compiler.checks import checks
 from compiler.compose import compose
 from compiler.container import definition
@@ -15,7 +15,7 @@ from compiler.holes import Form, Table, layout, strings, symbolic
 from compiler.topology import picture
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from compiler.plan import NodePlan, Plan
 
@@ -23,13 +23,12 @@ MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
 SUMS = "SHA256SUMS"
 _COMPOSE = "docker-compose.yaml"
-_MANY = 128  # nodes in each half, at least: to begin a second process takes as long as to write their files
 
 
 def render(plan: Plan) -> Bundle:
     """Everything the cluster needs."""
     rendering = _Rendering(plan)
-    return Bundle(plan.name, rendering.paths, rendering.files, rendering.halves())
+    return Bundle(plan.name, rendering.paths, rendering.files, rendering.parts)
 
 
 def render_file(plan: Plan, path: str) -> File | None:
@@ -64,7 +63,7 @@ class _Rendering:
         kinds = _Kinds(plan)
         self._plan = plan
         self._nodes = [(node, kinds.of(node)) for node in plan.nodes]
-        self._digests: list[bytes] = []  # of each node's files, one after another
+        self._digests: list[bytes] = []  # of each node's files
         self._entries: list[tuple[str, bytes]] = []  # in the manifest, of the files outside all nodes' folders
 
     def paths(self) -> Iterator[str]:
@@ -79,48 +78,32 @@ class _Rendering:
     def files(self) -> Iterator[File]:
         """All files, the manifest last."""
         yield from self._above()
-        self._digests = yield from self._below(0, len(self._nodes))
-        yield self._manifest()
-
-    def halves(self) -> Halves | None:
-        """The same files in two halves; None for a bundle so small that a second process takes longer to begin."""
-        middle = len(self._nodes) // 2
-        if middle < _MANY:
-            return None
-        noted: list[list[bytes]] = []
-
-        def first() -> Iterator[File]:
-            yield from self._above()
-            noted.append((yield from self._below(0, middle)))
-
-        def second() -> Iterator[File]:
-            noted.append((yield from self._below(middle, len(self._nodes))))
-
-        def rest(of_second: list[bytes]) -> Iterator[File]:
-            self._digests = [*noted.pop(), *of_second]
-            yield self._manifest()
-
-        return Halves(first, second, noted.pop, rest)
-
-    def _above(self) -> Iterator[File]:
-        """The files outside all nodes' folders, but for the manifest."""
-        self._entries = []
-        for file in _cluster_files(self._plan):
-            self._entries.append((file.path, _listed(file.path, file.sha256, executable=file.executable)))
-            yield file
-
-    def _below(self, first: int, end: int) -> Generator[File, None, list[bytes]]:
-        """The files of these nodes; what they hash to."""
         digests = []
-        for at in range(first, end):
-            node, kind = self._nodes[at]
-            contents = kind.contents(node)
-            made = self._digests[at] if self._digests else kind.digests(contents)
-            digests.append(made)
-            yield from kind.files(node, contents, made)
-        return digests
+        for index in range(len(self._nodes)):
+            made = self._below(index)
+            yield from made
+            digests.append(digests_of(made))
+        self._digests = digests
+        yield self._manifest(digests)
 
-    def _manifest(self) -> File:
+    def parts(self) -> Parts:
+        """The same in parts."""
+        folders = [Folder(node.name, kind.names, kind.key(node)) for node, kind in self._nodes]
+        return Parts(self._above, folders, self._below, self._manifest)
+
+    def _above(self) -> list[File]:
+        """The files outside all nodes' folders, but for the manifest."""
+        made = _cluster_files(self._plan)
+        self._entries = [(file.path, _listed(file.path, file.sha256, executable=file.executable)) for file in made]
+        return made
+
+    def _below(self, index: int) -> list[File]:
+        """The files of a node."""
+        node, kind = self._nodes[index]
+        contents = kind.contents(node)
+        return kind.files(node, contents, self._digests[index] if self._digests else kind.digests(contents))
+
+    def _manifest(self, digests: Sequence[bytes]) -> File:
         """The manifest: all files by their paths."""
         plan, entries = self._plan, self._entries.copy()
         tensor, pipeline, reason = plan.parallelism
@@ -133,8 +116,8 @@ class _Rendering:
             "files": {},
         }
         # As json.dumps would write it; but Python's encoder that indents takes a second for ten thousand nodes.
-        for (node, kind), digests in zip(self._nodes, self._digests, strict=True):
-            entries.append((f"{node.name}/", kind.listed(node, digests)))
+        for (node, kind), own in zip(self._nodes, digests, strict=True):
+            entries.append((f"{node.name}/", kind.listed(node, own)))
         before, _, after = json.dumps(facts, indent=2).encode().rpartition(b"{}")
         listed = b",\n".join([text for _, text in sorted(entries)])
         return file_of(MANIFEST, b"".join((before, b"{\n", listed, b"\n  }", after, b"\n")))
@@ -177,6 +160,14 @@ class _Kind:
         self.names = [part.name for part in self._parts] + [SUMS] * self._sums
         modes = [part.executable for part in self._parts] + [False] * self._sums
         self._listing = sorted(zip(self.names, range(len(self.names)), modes, strict=True))
+        told = [(part.name, part.form.text, part.executable) for part in self._parts]
+        self._own = hashlib.sha256(repr(told).encode())
+
+    def key(self, node: NodePlan) -> bytes:
+        """Of all that its files follow from: the text around its own strings, and those, none of which holds a NUL."""
+        key = self._own.copy()
+        key.update("\0".join(strings(node)).encode())
+        return key.digest()
 
     def contents(self, node: NodePlan) -> list[bytes]:
         """The bytes of its files, but for the checksums."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from array import array
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from compiler.bundle import mode_of
+from compiler.bundle import digests_of, mode_of
+from compiler.left import Left, LeftFolder
 from compiler.refusal import refusal
+from compiler.renew import MANY, Changed, Keeper
 from compiler.stamp import stamp_of
 from compiler.survey import FOLDER, Foreign, open_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-    from compiler.bundle import File, Halves
+    from compiler.bundle import File, Parts
+    from compiler.renew import Kept
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 # What link(2) answers for a file that cannot have a second name here.
@@ -27,7 +29,7 @@ _NO_LINKS = frozenset(
 _CHUNK = 1 << 20
 
 
-def write_files(stage: int, where: str, files: Iterable[File]) -> array[int]:
+def write_files(stage: int, where: str, files: Iterable[File]) -> None:
     """Write all files below the open folder `stage`, with their exact modes whatever the umask.
 
     Args:
@@ -35,55 +37,97 @@ def write_files(stage: int, where: str, files: Iterable[File]) -> array[int]:
         where: The path that they will have when published, for messages.
         files: In the bundle's order, in which files of one folder are neighbours.
 
-    Returns:
-        The stamp of each file, in their order: nobody else has seen it yet.
-
     Raises:
         WriteRefused: The system would not; names the file and the cause.
     """
-    made: set[str] = set()
-    stamps = array("q")
-    here, folder, path = -1, None, ""
-    try:
-        for path, content, executable, _ in files:
-            above, _, name = path.rpartition("/")
-            if above != folder:
-                if here >= 0:
-                    os.close(here)
-                here = -1
-                here, folder = make_folders(stage, above, made), above
-            stamps.append(_write_file(here, name, content, mode_of(executable=executable)))
-    except OSError as error:
-        raise refusal("write", f"{where}/{path}", error) from error
-    finally:
-        if here >= 0:
-            os.close(here)
-    return stamps
+    _Writer(stage, where).write(files)
 
 
-def write_halves(stage: int, where: str, halves: Halves) -> array[int]:
-    """Write all files as `write_files` does, half of them in a second process.
+def write_parts(stage: int, where: str, parts: Parts, processes: int, kept: Kept) -> Left:
+    """Write all files as `write_files` does, or keep those that are `kept`; of many, half in a second process.
+
+    Returns:
+        What lies there then.
 
     Raises:
         WriteRefused: The system would not; names the file and the cause.
+        Changed: What was to be kept is not as it was left, or cannot have a second name.
         RuntimeError: The second process was ended by somebody.
     """
-    from compiler.beside import beside  # noqa: PLC0415 - a small bundle has no halves
+    count = len(parts.folders)
+    if processes > 1 and count >= 2 * MANY:
+        from compiler.beside import beside  # noqa: PLC0415 - to begin a second process takes as long as a small bundle
 
-    def second(wanted: Callable[[], None]) -> tuple[array[int], object]:
-        def files() -> Iterator[File]:
-            for file in halves.second():
-                wanted()
-                yield file
+        def second(wanted: Callable[[], None]) -> list[LeftFolder] | None:
+            try:
+                return _folders(_Writer(stage, where), parts, kept, range(count // 2, count), wanted)
+            except Changed:
+                return None
 
-        return write_files(stage, where, files()), halves.noted()
+        with beside(second) as result:
+            above = parts.above()
+            folders = _folders(_Writer(stage, where), parts, kept, range(count // 2))
+            others = result()
+            if others is None:
+                raise Changed
+            folders += others
+    else:
+        above = parts.above()
+        folders = _folders(_Writer(stage, where), parts, kept, range(count))
+    top = [*above, parts.last([folder.digests for folder in folders])]
+    stamps = _Writer(stage, where).write(top)
+    left = Left()
+    left.add(LeftFolder("", [file.path for file in top], bytes(32), digests_of(top), [0, *stamps]))
+    for folder in folders:
+        left.add(folder)
+    return left
 
-    with beside(second) as result:
-        stamps = write_files(stage, where, halves.first())
-        others, noted = result()
-    stamps += others
-    stamps += write_files(stage, where, halves.rest(noted))
-    return stamps
+
+def _folders(
+    writer: _Writer, parts: Parts, kept: Kept, which: range, wanted: Callable[[], None] = lambda: None
+) -> list[LeftFolder]:
+    """Makes these folders; `wanted` is called before each."""
+    keeper, made = Keeper(kept.old, writer.stage), []
+    for index in which:
+        wanted()
+        folder = parts.folders[index]
+        if index in kept.folders:
+            keeper.keep(kept.folders[index])
+            made.append(kept.folders[index])
+            continue
+        files = parts.files(index)
+        stamps = writer.write(files)
+        own = stamp_of(os.lstat(folder.name, dir_fd=writer.stage))
+        made.append(LeftFolder(folder.name, folder.names, folder.key, digests_of(files), [own, *stamps]))
+    return made
+
+
+class _Writer:
+    """Writes files below an open folder; remembers which folders are made."""
+
+    def __init__(self, stage: int, where: str) -> None:
+        self.stage, self._where = stage, where
+        self._made: set[str] = set()
+
+    def write(self, files: Iterable[File]) -> list[int]:
+        """The stamp of each file, in their order: nobody else has seen it yet."""
+        stamps = []
+        here, folder, path = -1, None, ""
+        try:
+            for path, content, executable, _ in files:
+                above, _, name = path.rpartition("/")
+                if above != folder:
+                    if here >= 0:
+                        os.close(here)
+                    here = -1
+                    here, folder = make_folders(self.stage, above, self._made), above
+                stamps.append(_write_file(here, name, content, mode_of(executable=executable)))
+        except OSError as error:
+            raise refusal("write", f"{self._where}/{path}", error) from error
+        finally:
+            if here >= 0:
+                os.close(here)
+        return stamps
 
 
 def make_folders(top: int, path: str, made: set[str]) -> int:

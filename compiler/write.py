@@ -10,22 +10,28 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from array import array
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from compiler.bundle import Folder
 from compiler.exchange import UNSUPPORTED, exchange, flush, rename_to_free
+from compiler.left import Left, LeftFolder
 from compiler.leftover import Place, recover
 from compiler.lock import locked, reading
 from compiler.manifest import MANIFEST, folders_of, is_clean, read_manifest
 from compiler.refusal import WriteRefused, refusal, shown
-from compiler.stage import carry, write_files, write_halves
+from compiler.renew import NOTHING, Changed, kept_of, release_all
+from compiler.stage import carry, write_files, write_parts
+from compiler.stamp import stamp_of
 from compiler.survey import Change, Survey, open_folder, read_plain, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from compiler.bundle import Bundle
+    from compiler.renew import Kept
+    from compiler.survey import Foreign
 
 Root = str | os.PathLike[str]  # the output folder
 __all__ = ["Change", "WriteRefused", "compare", "write"]
@@ -69,15 +75,21 @@ class Written(NamedTuple):
 
     Attributes:
         changes: What was changed; nothing was written when it is empty.
-        stamps: Of every file of the bundle as it lies there now, in the bundle's order.
+        left: What lies there now, of a bundle that comes in parts; None when it is not known.
     """
 
     changes: tuple[Change, ...]
-    stamps: array[int]
+    left: Left | None
 
 
-def write(
-    bundle: Bundle, root: Root, *, force: bool = False, lock_timeout: float = 10.0, processes: int = 1
+def write(  # noqa: PLR0913 - who writes says how
+    bundle: Bundle,
+    root: Root,
+    *,
+    force: bool = False,
+    lock_timeout: float = 10.0,
+    processes: int = 1,
+    left: Left | None = None,
 ) -> Written:
     """Make `root/<bundle.name>/` hold exactly the bundle, and whatever foreign files it held before.
 
@@ -89,6 +101,7 @@ def write(
         force: Replace files that were edited by hand since the compiler made them.
         lock_timeout: How many seconds to wait for another writer in the same `root`.
         processes: With more than one, a large bundle is written by two.
+        left: What the last run left there, where that is known: what stays of it is not written again.
 
     Raises:
         WriteRefused: It could not be done, or not without losing something. The old bundle is whole.
@@ -103,7 +116,9 @@ def write(
         raise refusal("make the folder", path, error) from error
     place = Place(top, path, bundle.name)
     with _refusing("write", place), locked(top, path, timeout=lock_timeout):
-        return _write(bundle, place, force=force, processes=processes)
+        recover(place)
+        renewed = _renewed(bundle, left, place, processes) if left else None
+        return renewed or _write(bundle, place, force=force, processes=processes)
 
 
 def _check(bundle: Bundle) -> None:
@@ -142,27 +157,94 @@ def _refusing(doing: str, place: Place) -> Iterator[None]:
 
 
 def _write(bundle: Bundle, place: Place, *, force: bool, processes: int) -> Written:
-    recover(place)
     found = _survey(bundle, place)
     if found and not found.changes:
-        return Written((), array("q", [found.stamps[path] for path in bundle.paths]))
+        return Written((), _left_of(bundle, place, found))
     if found and found.edited and not force:
         raise WriteRefused(
             f"{shown(place.path)}: not as the compiler left it: {_listed(found.edited)}",
             "--force replaces what was edited by hand; --diff shows it",
         )
+    foreign = found.foreign if found else []
     try:
-        stamps = _publish(bundle, place, found or Survey(), processes)
+        left = _publish(bundle, place, foreign, NOTHING, processes)
     except BaseException as error:
         _clean_up(place, error)
         raise
-    replaced = frozenset(found.edited if found else ())
+    _end(place, frozenset(found.edited if found else ()))
+    return Written(tuple(found.changes if found else _all_added(bundle)), left)
+
+
+def _end(place: Place, replaced: AbstractSet[str] = frozenset()) -> None:
+    """Remove the old bundle, also when Ctrl-C comes in the middle of it."""
     try:
         recover(place, replaced=replaced)
     except KeyboardInterrupt:
         recover(place, replaced=replaced)
         raise
-    return Written(tuple(found.changes if found else _all_added(bundle)), stamps)
+
+
+def _renewed(bundle: Bundle, before: Left, place: Place, processes: int) -> Written | None:
+    """Write a bundle that hardly differs from what was left; None, and all is as before, when too much does."""
+    old = _open_old(place) if bundle.parts else None
+    if bundle.parts is None or old is None:
+        return None
+    try:
+        kept = kept_of(old, before, bundle.parts)
+        if 2 * len(kept.folders) < len(bundle.parts.folders):
+            return None  # to give second names and to take the first ones takes as long as to write
+        left = _publish(bundle, place, (), kept, processes)
+        assert left is not None  # noqa: S101 - it has parts
+        changes = _changes(before, left, kept)
+        left = _retired(place, kept, left, processes)
+    except Changed:
+        recover(place)
+        return None
+    except BaseException as error:
+        _clean_up(place, error)
+        raise
+    finally:
+        os.close(old)
+    _end(place)
+    return Written(changes, left)
+
+
+def _changes(before: Left, after: Left, kept: Kept) -> tuple[Change, ...]:
+    """What changed between two bundles of which some folders are kept."""
+    stay = {folder.name for folder in kept.folders.values()}
+    old, new = ({each.name: each for each in left.folders() if each.name not in stay} for left in (before, after))
+    nothing = LeftFolder("", (), b"", b"", ())
+    changes = []
+    for folder in old.keys() | new.keys():
+        then, now = old.get(folder, nothing), new.get(folder, nothing)
+        for name in {*then.names, *now.names}:
+            was, is_ = then.digest(name), now.digest(name)
+            kind: Literal["added", "changed", "removed"] = (
+                "added" if was is None else "removed" if is_ is None else "changed"
+            )
+            if was != is_:
+                changes.append(Change(f"{folder}/{name}".removeprefix("/"), kind))
+    return tuple(sorted(changes))
+
+
+def _left_of(bundle: Bundle, place: Place, found: Survey) -> Left | None:
+    """What lies there, when that is the bundle already."""
+    top = _open_old(place) if bundle.parts else None
+    if bundle.parts is None or top is None:
+        return None
+    try:
+        left = Left(alone=not found.foreign)
+        inside = {f"{folder.name}/{name}" for folder in bundle.parts.folders for name in folder.names}
+        above = Folder("", [path for path in bundle.paths if path not in inside], bytes(32))
+        for folder in (above, *bundle.parts.folders):
+            paths = [f"{folder.name}/{name}".removeprefix("/") for name in folder.names]
+            digests = bytes.fromhex("".join([bundle.entries[path].sha256 for path in paths]))
+            own = stamp_of(os.lstat(folder.name, dir_fd=top)) if folder.name else 0
+            stamps = [own, *(found.stamps[path] for path in paths)]
+            left.add(LeftFolder(folder.name, folder.names, folder.key, digests, stamps))
+    finally:
+        os.close(top)
+    return left
 
 
 def _survey(bundle: Bundle, place: Place) -> Survey | None:
@@ -238,18 +320,19 @@ def _listed(things: list[str]) -> str:
     return f"{named} and {more} more" if more > 0 else named
 
 
-def _publish(bundle: Bundle, place: Place, found: Survey, processes: int) -> array[int]:
+def _publish(bundle: Bundle, place: Place, foreign: Sequence[Foreign], kept: Kept, processes: int) -> Left | None:
     """Stage the bundle and put it at its place by one call; the old one is then at the staged name."""
-    old = _open_old(place)
+    old, left = _open_old(place), None
     try:
         name, stage = _stage(place)
         try:
             if old is not None:
-                carry(old, stage, place.path, found.foreign)
-            if bundle.halves and processes > 1:
-                stamps = write_halves(stage, place.path, bundle.halves)
+                carry(old, stage, place.path, foreign)
+            if bundle.parts:
+                left = write_parts(stage, place.path, bundle.parts, processes, kept)
+                left.alone = not foreign
             else:
-                stamps = write_files(stage, place.path, bundle.files)
+                write_files(stage, place.path, bundle.files)
             flush(stage)
         finally:
             os.close(stage)
@@ -260,7 +343,29 @@ def _publish(bundle: Bundle, place: Place, found: Survey, processes: int) -> arr
     finally:
         if old is not None:
             os.close(old)
-    return stamps
+    return left
+
+
+def _retired(place: Place, kept: Kept, left: Left, processes: int) -> Left | None:
+    """Empty the old bundle, and give what was left its new stamps; None when something is in the way.
+
+    The manifest goes last, as in `compiler.retire`, which ends what is begun here.
+    """
+    new = open_folder(place.root, place.name)
+    try:
+        stamped = release_all(kept, new, processes)
+        top = next(left.folders())
+        for name in sorted(os.listdir(kept.old), key=lambda name: name == MANIFEST):
+            if name in top.names:
+                os.unlink(name, dir_fd=kept.old)
+    except OSError:
+        return None
+    finally:
+        os.close(new)
+    made = Left()
+    for folder in left.folders():
+        made.add(stamped.get(folder.name, folder))
+    return made
 
 
 def _stage(place: Place) -> tuple[str, int]:

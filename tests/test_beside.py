@@ -7,16 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from small_bundles import expected, names, nodes, seen
 
 from compiler.beside import beside
-from compiler.bundle import Bundle, File, Halves
+from compiler.bundle import Bundle, File, Folder, Parts
 from compiler.compile import compile_spec
 from compiler.render import render
+from compiler.renew import MANY
 from compiler.source import Source
 from compiler.write import WriteRefused, write
 
@@ -149,7 +150,6 @@ def test_two_processes_write_what_one_does(tmp_path: Path) -> None:
     )
     plan = compile_spec([Source("many.yaml", (SPEC + entries).encode())]).plan
     assert plan is not None
-    assert render(plan).halves is not None
     one, two = write(render(plan), tmp_path / "one"), write(render(plan), tmp_path / "two", processes=2)
     assert one.changes == two.changes
     assert seen(tmp_path / "one") == seen(tmp_path / "two")
@@ -157,51 +157,63 @@ def test_two_processes_write_what_one_does(tmp_path: Path) -> None:
     assert len(listed) == len(one.changes) - 1
     again = write(render(plan), tmp_path / "two", processes=2)
     assert again.changes == ()
-    assert again.stamps == two.stamps
+    assert one.left is not None
+    assert two.left is not None
+    assert again.left is not None
+    assert again.left.stamps == two.left.stamps
+    assert (one.left.names, one.left.keys, one.left.digests) == (two.left.names, two.left.keys, two.left.digests)
 
 
-def halved(second: Callable[[], Iterator[File]]) -> Bundle:
-    """A small bundle that comes in halves."""
-    whole = list(nodes([0, 1], "new").files)
-    last = [file for file in whole if file.path == "manifest.json"]
-    first = [file for file in whole if "node-1" not in file.path and file not in last]
-    halves = Halves(lambda: iter(first), second, lambda: None, lambda _: iter(last))
-    return Bundle("tiny", lambda: (file.path for file in whole), lambda: iter(whole), halves)
+COUNT = 2 * MANY + 1
+LAST = COUNT - 1
 
 
-def of_node_1() -> Iterator[File]:
-    return (file for file in nodes([0, 1], "new").files if "node-1" in file.path)
+def large(text: str, broken: Callable[[], None] = lambda: None) -> Bundle:
+    """A bundle in parts, so many that two processes write it; the last part does something before it is made."""
+    bundle = nodes(range(COUNT), text)
+    files = list(bundle.files)
+    below = [[file for file in files if file.path.startswith(f"node-{index}/")] for index in range(COUNT)]
+    folders = [
+        Folder(f"node-{index}", [file.path.partition("/")[2] for file in files], text.encode().ljust(32))
+        for index, files in enumerate(below)
+    ]
+
+    def part(index: int) -> list[File]:
+        if index == LAST:
+            broken()
+        return below[index]
+
+    readme, manifest = ([file for file in files if file.path == name] for name in ("README.md", "manifest.json"))
+    parts = Parts(lambda: readme, folders, part, lambda _: manifest[0])
+    return Bundle("tiny", lambda: iter(sorted(file.path for file in files)), lambda: iter(files), lambda: parts)
 
 
-def test_halves_are_put_over_an_old_bundle(tmp_path: Path) -> None:
+def test_parts_are_put_over_an_old_bundle(tmp_path: Path) -> None:
     write(nodes([0, 1, 2], "old"), tmp_path)
-    assert len(write(halved(of_node_1), tmp_path, processes=2).changes) > 0
-    assert seen(tmp_path / "tiny") == expected(nodes([0, 1], "new"))
+    assert len(write(large("new"), tmp_path, processes=2).changes) > 0
+    assert seen(tmp_path / "tiny") == expected(large("new"))
     assert names(tmp_path) == ["tiny"]
 
 
-def refused() -> Iterator[File]:
+def refused() -> None:
     raise WriteRefused("cannot write tiny/node-1/x: full")
-    yield
 
 
-def broken() -> Iterator[File]:
+def broken() -> None:
     raise ZeroDivisionError
-    yield
 
 
-def killed() -> Iterator[File]:
+def killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-    yield
 
 
-@pytest.mark.parametrize(("second", "fault"), [(refused, WriteRefused), (broken, RuntimeError), (killed, RuntimeError)])
-def test_a_fault_in_the_second_half_leaves_the_old_bundle(
-    tmp_path: Path, second: Callable[[], Iterator[File]], fault: type[Exception]
+@pytest.mark.parametrize(("fails", "fault"), [(refused, WriteRefused), (broken, RuntimeError), (killed, RuntimeError)])
+def test_a_fault_in_the_second_process_leaves_the_old_bundle(
+    tmp_path: Path, fails: Callable[[], None], fault: type[Exception]
 ) -> None:
     write(nodes([0, 1], "old"), tmp_path)
     with pytest.raises(fault):
-        write(halved(second), tmp_path, processes=2)
+        write(large("new", fails), tmp_path, processes=2)
     assert seen(tmp_path / "tiny") == expected(nodes([0, 1], "old"))
     assert names(tmp_path) == ["tiny"]
     assert children() == set()

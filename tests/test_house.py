@@ -13,7 +13,7 @@ from jinja2 import Environment, nodes
 ROOT = Path(__file__).parent.parent
 MODULES = sorted([*ROOT.glob("compiler/*.py"), *ROOT.glob("schema/*.py")])
 TEMPLATES = sorted(ROOT.glob("templates/**/*.j2"))
-WRITERS = {"exchange", "leftover", "lock", "memo", "newfile", "retire", "stage", "write"}
+WRITERS = {"exchange", "leftover", "lock", "memo", "newfile", "renew", "retire", "stage", "write"}
 # A file and what it must not name; all else is free.
 PRINTS = {"print", "input"}
 TOUCHES = {
