@@ -8,12 +8,39 @@ import signal
 import sys
 import traceback
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from compiler.refusal import WriteRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+MOST_TURNS = 4096
+
+
+class Turns:
+    """The numbers below `count`, each for one of the processes that share this: for whichever asks next.
+
+    Raises:
+        ValueError: There are too many: they wait in a pipe, which holds 64 KiB.
+    """
+
+    def __init__(self, count: int) -> None:
+        if count > MOST_TURNS:
+            raise ValueError(count)
+        self._reading, writing = os.pipe()
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(b"".join([turn.to_bytes(4, "little") for turn in range(count)]))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._reading)
+
+    def __iter__(self) -> Iterator[int]:
+        while turn := os.read(self._reading, 4):
+            yield int.from_bytes(turn, "little")
 
 
 class Orphaned(BaseException):

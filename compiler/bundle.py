@@ -71,16 +71,25 @@ class Parts(NamedTuple):
     """A bundle's files in parts that can be made one without the others, in any process.
 
     Attributes:
-        above: Makes the files that lie in no folder, but for the manifest.
+        names: Of the files that lie in no folder; the last is the manifest's.
+        above: Makes those files, but for the manifest.
         folders: All folders, in their order.
         files: Makes the files of the folder of this index.
-        last: Makes the manifest, of what each folder's files hash to: `digests_of` each, in the order of `folders`.
+        listed: What the manifest says of the folder of this index, from what its files hash to: `digests_of` them.
+        last: Makes the manifest, of what it says of each folder, in their order.
     """
 
+    names: Sequence[str]
     above: Callable[[], Sequence[File]]
     folders: Sequence[Folder]
     files: Callable[[int], Sequence[File]]
+    listed: Callable[[int, bytes], bytes]
     last: Callable[[Sequence[bytes]], File]
+
+    @property
+    def size(self) -> int:
+        """How many files there are."""
+        return len(self.names) + sum([len(folder.names) for folder in self.folders])
 
 
 def digests_of(files: Iterable[File]) -> bytes:

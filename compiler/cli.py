@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BUG
     else:
         return code
+    finally:
+        gc.enable()  # for whoever calls this from a program
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -118,8 +120,9 @@ def _rendered(options: argparse.Namespace, spec: _Spec, memo: Memo) -> int:
 
     known, plan = _known(compiled, spec.sources), compiled.plan
     del compiled  # the plan has all that counts; the spec of a large cluster is large
+    gc.disable()  # as for the compilation: what is made refers to nothing that refers to it
     bundle = render(plan)
-    known.name, known.files = bundle.name, sum(1 for _ in bundle.paths)
+    known.name, known.files = bundle.name, bundle.parts.size if bundle.parts else 0
     place = _place(options, bundle.name)
     try:
         if options.check or options.diff:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from compiler import plan as p
@@ -22,7 +21,7 @@ from compiler.rules import HCCL_PORTS
 from schema.cluster import UlimitSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from compiler.deployment import Deployment
     from compiler.subject import Subject
@@ -52,13 +51,10 @@ def lower(subject: Subject) -> p.Plan:
     sizes = asked(cluster.serve.parallelism, where)
     defaults = _defaults(cluster, where, sizes.tensor)
     shapes = _Shapes(cluster, accelerator, ports, defaults)
-    drafts = [
-        _draft(node, cluster, shapes.of(node, is_head=index == head), defaults)
-        for index, node in enumerate(cluster.nodes)
-    ]
+    drafts = [shapes.draft(node, is_head=index == head) for index, node in enumerate(cluster.nodes)]
     hashes = _Hashes(container, timeouts)
-    pairs = zip(drafts, _peers(drafts), strict=True)
-    nodes = tuple(_finished(draft, peers, drafts[head].node, cluster.name, hashes) for draft, peers in pairs)
+    pairs = zip(drafts, _peers(drafts, head), strict=True)
+    nodes = tuple([_finished(draft, *met, cluster.name, hashes) for draft, met in pairs])
     return p.Plan(
         name=cluster.name,
         accelerator=accelerator,
@@ -159,16 +155,36 @@ class _Shapes:
         self.defaults = defaults
         self.secrets = tuple(p.Secret(name, each.from_env) for name, each in cluster.secrets.items())
         self.own_env = dict.fromkeys(name for node in cluster.nodes for name in node.env)
-        self.made: dict[object, p.Shape] = {}
+        # What holds for nodes that say nothing of their own: most nodes of a large cluster.
+        self.env = said.common_env(cluster)
+        self.made: dict[object, tuple[p.Shape, tuple[str, ...]]] = {}
 
-    def of(self, node: Node, *, is_head: bool) -> p.Shape:
-        npus = said.npus_of(node, self.cluster, self.accelerator)
-        env = tuple(said.env_of(node, self.cluster))
-        labels = tuple(said.labels_of(node, self.cluster))
-        key = (is_head, npus, env, labels)
+    def draft(self, node: Node, *, is_head: bool) -> _Draft:
+        """The node, its shape and its own strings."""
+        cluster = self.cluster
+        env = {**self.env, **node.env} if node.env else self.env
+        labels = {**cluster.defaults.labels, **node.labels} if node.labels else cluster.defaults.labels
+        npus = said.npus_of(node, cluster, self.accelerator)
+        key = (is_head, npus, tuple(env), tuple(labels))
         if key not in self.made:
-            self.made[key] = self._make("head" if is_head else "worker", npus, env, labels)
-        return self.made[key]
+            self.made[key] = self._make("head" if is_head else "worker", *key[1:]), self._values(npus, env)
+        shape, alike = self.made[key]
+        interface = said.interface_of(node, cluster) or ""
+        return _Draft(
+            node=node,
+            shape=shape,
+            interface=interface,
+            docker=said.docker_of(node, cluster),
+            values=(node.address, f"={interface}", interface, interface, node.address, *alike, *env.values()),
+            labels=labels,
+            npu_addresses=said.npu_addresses_of(node, len(npus)),
+        )
+
+    def _values(self, npus: tuple[int, ...], env: Mapping[str, str]) -> tuple[str, ...]:
+        """Of the computed variables and the defaults, the values that all nodes of a shape have."""
+        container, base = self.cluster.container, self.cluster.ports.hccl_base
+        unset = (value for name, (value, _) in self.defaults.items() if name not in env)
+        return (_visible(npus, privileged=container.privileged), "1", str(base), *unset)
 
     def _make(self, role: p.Role, npus: tuple[int, ...], env: tuple[str, ...], labels: tuple[str, ...]) -> p.Shape:
         npu_devices = tuple(self.accelerator.device.format(npu=npu) for npu in npus)
@@ -252,32 +268,6 @@ class _Draft(NamedTuple):
     npu_addresses: tuple[str, ...]
 
 
-def _draft(node: Node, cluster: Cluster, shape: p.Shape, defaults: Mapping[str, tuple[str, str]]) -> _Draft:
-    interface = said.interface_of(node, cluster) or ""
-    env = said.env_of(node, cluster)
-    computed = (
-        node.address,
-        f"={interface}",
-        interface,
-        interface,
-        node.address,
-        _visible(shape.npus, privileged=cluster.container.privileged),
-        "1",
-        str(cluster.ports.hccl_base),
-    )
-    unset = (value for name, (value, _) in defaults.items() if name not in env)
-    return _Draft(
-        node=node,
-        shape=shape,
-        interface=interface,
-        docker=said.docker_of(node, cluster),
-        values=(*computed, *unset, *env.values()),
-        labels=said.labels_of(node, cluster),
-        npu_addresses=said.npu_addresses_of(node, len(shape.npus)),
-    )
-
-
-@lru_cache(maxsize=256)  # nodes of a shape have the same
 def _visible(npus: tuple[int, ...], *, privileged: bool) -> str:
     """The NPUs as the container numbers them: those given to it, from 0 on; a privileged one sees all.
 
@@ -286,20 +276,21 @@ def _visible(npus: tuple[int, ...], *, privileged: bool) -> str:
     return ",".join(str(npu) for npu in (npus if privileged else range(len(npus))))
 
 
-def _peers(drafts: list[_Draft]) -> list[tuple[p.Peer, ...]]:
-    """For each node, the nodes that it pings: all others of a small cluster, the next few of a large one."""
+def _peers(drafts: list[_Draft], head: int) -> Iterator[tuple[tuple[p.Peer, ...], tuple[str, ...]]]:
+    """For each node whom it pings, all others of a small cluster or the next few; and the head, if not among them."""
     count = len(drafts)
     if all(draft.shape.every_pair for draft in drafts):
-        steps: Iterable[int] = range(1, count)
+        steps: Sequence[int] = range(1, count)
     else:
         steps = [step for step in PEERS if step < count]
     pinged = [_peer(each, pinged=True) for each in drafts]
     whole = all(draft.npu_addresses for draft in drafts)
     reached = pinged if whole else [_peer(each, pinged=False) for each in drafts]
-    return [
-        tuple([(pinged if draft.npu_addresses else reached)[(index + step) % count] for step in steps])
-        for index, draft in enumerate(drafts)
-    ]
+    knowing = {head, *((head - step) % count for step in steps)}
+    told = (drafts[head].node.name, drafts[head].node.address)
+    for index, draft in enumerate(drafts):
+        peers = pinged if draft.npu_addresses else reached
+        yield tuple([peers[(index + step) % count] for step in steps]), () if index in knowing else told
 
 
 def _peer(draft: _Draft, *, pinged: bool) -> p.Peer:
@@ -324,12 +315,15 @@ class _Hashes:
         if shared is None:
             shared = _digest(definition(self.container, self.timeouts, symbolic(unfinished())))
             self.shared[id(draft.shape)] = shared
-        return _digest((shared, (draft.node.name, draft.node.address, draft.values, labels)))
+        # None of them holds a NUL, and of which there are how many, the shared part tells.
+        own = "\0".join((shared, draft.node.name, draft.node.address, *draft.values, *labels))
+        return hashlib.sha256(own.encode()).hexdigest()
 
 
-def _finished(draft: _Draft, peers: tuple[p.Peer, ...], head: Node, cluster: str, hashes: _Hashes) -> p.NodePlan:
+def _finished(
+    draft: _Draft, peers: tuple[p.Peer, ...], head: tuple[str, ...], cluster: str, hashes: _Hashes
+) -> p.NodePlan:
     ours, given = (cluster, draft.node.name, draft.shape.role), tuple(draft.labels.values())
-    known = draft.node is head or any(peer.name == head.name for peer in peers)
 
     def made(labels: tuple[str, ...]) -> p.NodePlan:
         return p.NodePlan(
@@ -342,7 +336,7 @@ def _finished(draft: _Draft, peers: tuple[p.Peer, ...], head: Node, cluster: str
             label_values=labels,
             npu_addresses=draft.npu_addresses,
             peers=peers,
-            head=() if known else (head.name, head.address),
+            head=head,
         )
 
     unhashed = (*ours, "", *given)

@@ -12,16 +12,18 @@ import os
 import stat
 import sys
 import zlib
+from array import array
 from binascii import a2b_base64, b2a_base64
 from functools import cached_property
 
-from compiler.left import Left
 from compiler.stamp import stamp_of
 
 TYPE_CHECKING = False  # see compiler.cli_options
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
+
+    from compiler.left import Left
 
     Inputs = Sequence[tuple[str, bytes]]  # the spec and its overlays: name and bytes
     Beside = Callable[[str], bytes]
@@ -142,29 +144,51 @@ class Memo:
                 return False  # a run that was killed left something to be ended
             top = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
             try:
-                return _is_there(top, _left(memo["left"]))
+                return _is_there(top, memo["left"])
             finally:
                 os.close(top)
         finally:
             os.close(root)
 
 
-def _is_there(top: int, left: Left) -> bool:
+def _is_there(top: int, noted: Any) -> bool:
     """Whether every file that was left lies there still; OSError when one is missing."""
-    for folder in left.folders():
-        if folder.name and not stat.S_ISDIR(os.lstat(folder.name, dir_fd=top).st_mode):
+    stamps, until, at = _stamps(noted), noted["until"], 0
+    for folder, kind in zip(noted["names"], noted["kinds"], strict=True):
+        if folder and not stat.S_ISDIR(os.lstat(folder, dir_fd=top).st_mode):
             return False
-        prefix = f"{folder.name}/" if folder.name else ""
-        stamps = [stamp_of(os.lstat(prefix + name, dir_fd=top)) for name in folder.names]
-        if stamps != list(folder.stamps[1:]):
-            return False
+        prefix = f"{folder}/" if folder else ""
+        for name in noted["files"][kind]:
+            at += 1
+            status = os.lstat(prefix + name, dir_fd=top)
+            if stamp_of(status) != stamps[at] or status.st_ctime_ns > until:
+                return False
+        at += 1  # the next folder's own
     return True
 
 
 def _noted(left: Left) -> dict[str, object]:
     """What was left, as JSON has it."""
-    many = {name: b2a_base64(getattr(left, name), newline=False).decode() for name in ("keys", "digests", "stamps")}
-    return {"names": left.names, "kinds": left.kinds, "files": left.files, "alone": left.alone, **many}
+    kinds: dict[tuple[str, ...], int] = {}
+    many = {
+        "keys": b"".join([folder.key for folder in left.folders]),
+        "digests": b"".join([folder.digests for folder in left.folders]),
+        "stamps": b"".join([memoryview(array("q", folder.stamps)) for folder in left.folders]),
+    }
+    return {
+        "names": [folder.name for folder in left.folders],
+        "kinds": [kinds.setdefault(tuple(folder.names), len(kinds)) for folder in left.folders],
+        "files": list(kinds),
+        "alone": left.alone,
+        "until": left.until,
+        **{name: b2a_base64(content, newline=False).decode() for name, content in many.items()},
+    }
+
+
+def _stamps(noted: Any) -> array[int]:
+    stamps = array("q")
+    stamps.frombytes(a2b_base64(noted["stamps"]))
+    return stamps
 
 
 def _left(noted: Any) -> Left:
@@ -173,21 +197,21 @@ def _left(noted: Any) -> Left:
     Raises:
         ValueError: The note is broken; or KeyError, TypeError, IndexError.
     """
-    left = Left(alone=noted["alone"])
-    left.names, left.kinds, left.files = noted["names"], noted["kinds"], [tuple(names) for names in noted["files"]]
-    left.keys += a2b_base64(noted["keys"])
-    left.digests += a2b_base64(noted["digests"])
-    left.stamps.frombytes(a2b_base64(noted["stamps"]))
-    counts = [len(left.files[kind]) for kind in left.kinds]
-    lengths = (
-        len(left.names),
-        len(left.keys) // 32,
-        len(left.stamps) - sum(counts),
-        len(left.digests) // 32 - sum(counts),
-    )
-    if lengths != (len(counts), len(counts), len(counts), 0):
+    from compiler.left import Left, LeftFolder  # noqa: PLC0415 - what is only recalled needs neither
+
+    keys, digests, stamps = a2b_base64(noted["keys"]), a2b_base64(noted["digests"]), _stamps(noted)
+    kinds = [tuple(names) for names in noted["files"]]
+    folders, file = [], 0
+    for index, (name, kind) in enumerate(zip(noted["names"], noted["kinds"], strict=True)):
+        end = file + len(kinds[kind])
+        own = stamps[file + index : end + index + 1]
+        folders.append(
+            LeftFolder(name, kinds[kind], keys[32 * index : 32 * index + 32], digests[32 * file : 32 * end], own)
+        )
+        file = end
+    if (len(keys), len(digests), len(stamps)) != (32 * len(folders), 32 * file, file + len(folders)):
         raise ValueError("a part of it is missing")
-    return left
+    return Left(folders, noted["alone"], noted["until"])
 
 
 def _short(content: bytes) -> str:

@@ -68,12 +68,12 @@ class _Rendering:
 
     def paths(self) -> Iterator[str]:
         """Of all files, in their order."""
-        for template in _templates(("cluster",)):
-            yield _output(template)
+        *above, manifest = self._names()
+        yield from above
         for node, kind in self._nodes:
             prefix = f"{node.name}/"
             yield from [prefix + name for name in kind.names]
-        yield MANIFEST
+        yield manifest
 
     def files(self) -> Iterator[File]:
         """All files, the manifest last."""
@@ -84,12 +84,15 @@ class _Rendering:
             yield from made
             digests.append(digests_of(made))
         self._digests = digests
-        yield self._manifest(digests)
+        yield self._manifest([self._listed(index, own) for index, own in enumerate(digests)])
 
     def parts(self) -> Parts:
         """The same in parts."""
         folders = [Folder(node.name, kind.names, kind.key(node)) for node, kind in self._nodes]
-        return Parts(self._above, folders, self._below, self._manifest)
+        return Parts(self._names(), self._above, folders, self._below, self._listed, self._manifest)
+
+    def _names(self) -> list[str]:
+        return [*map(_output, _templates(("cluster",))), MANIFEST]
 
     def _above(self) -> list[File]:
         """The files outside all nodes' folders, but for the manifest."""
@@ -103,7 +106,12 @@ class _Rendering:
         contents = kind.contents(node)
         return kind.files(node, contents, self._digests[index] if self._digests else kind.digests(contents))
 
-    def _manifest(self, digests: Sequence[bytes]) -> File:
+    def _listed(self, index: int, digests: bytes) -> bytes:
+        """The entries of a node's files in the manifest."""
+        node, kind = self._nodes[index]
+        return kind.listed(node, digests)
+
+    def _manifest(self, listed: Sequence[bytes]) -> File:
         """The manifest: all files by their paths."""
         plan, entries = self._plan, self._entries.copy()
         tensor, pipeline, reason = plan.parallelism
@@ -116,11 +124,10 @@ class _Rendering:
             "files": {},
         }
         # As json.dumps would write it; but Python's encoder that indents takes a second for ten thousand nodes.
-        for (node, kind), own in zip(self._nodes, digests, strict=True):
-            entries.append((f"{node.name}/", kind.listed(node, own)))
+        entries += [(f"{node.name}/", own) for (node, _), own in zip(self._nodes, listed, strict=True)]
         before, _, after = json.dumps(facts, indent=2).encode().rpartition(b"{}")
-        listed = b",\n".join([text for _, text in sorted(entries)])
-        return file_of(MANIFEST, b"".join((before, b"{\n", listed, b"\n  }", after, b"\n")))
+        told = b",\n".join([text for _, text in sorted(entries)])
+        return file_of(MANIFEST, b"".join((before, b"{\n", told, b"\n  }", after, b"\n")))
 
 
 class _Kinds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from schema.cluster import FirstAddress
@@ -34,7 +35,12 @@ def docker_of(node: Node, cluster: Cluster) -> str:
 def npus_of(node: Node, cluster: Cluster, accelerator: Accelerator) -> tuple[int, ...]:
     """The physical ids of the NPUs that are used."""
     written = node.npus if node.npus is not None else cluster.defaults.npus
-    return tuple(range(accelerator.npus)) if written is None else tuple(written)
+    return _all(accelerator.npus) if written is None else tuple(written)
+
+
+@cache
+def _all(npus: int) -> tuple[int, ...]:
+    return tuple(range(npus))
 
 
 def npu_addresses_of(node: Node, npus: int) -> tuple[str, ...]:
@@ -42,15 +48,18 @@ def npu_addresses_of(node: Node, npus: int) -> tuple[str, ...]:
     written = node.npu_addresses
     if written is None:
         return ()
-    if isinstance(written, FirstAddress):
-        network, _, host = written.first.rpartition(".")
-        if int(host) + npus <= len(_OCTETS):
-            return tuple([f"{network}.{octet}" for octet in _OCTETS[int(host) : int(host) + npus]])
-        from ipaddress import IPv4Address  # noqa: PLC0415 - hardly any node has addresses of two networks
+    return _consecutive(written.first, npus) if isinstance(written, FirstAddress) else tuple(written)
 
-        first = int(IPv4Address(written.first))
-        return tuple(_dotted(first + step) for step in range(npus))
-    return tuple(written)
+
+@lru_cache(maxsize=1 << 16)  # asked for once to be judged, and again to be planned
+def _consecutive(first: str, npus: int) -> tuple[str, ...]:
+    network, _, host = first.rpartition(".")
+    if int(host) + npus <= len(_OCTETS):
+        return tuple([f"{network}.{octet}" for octet in _OCTETS[int(host) : int(host) + npus]])
+    from ipaddress import IPv4Address  # noqa: PLC0415 - hardly any node has addresses of two networks
+
+    number = int(IPv4Address(first))
+    return tuple(_dotted(number + step) for step in range(npus))
 
 
 _OCTETS = tuple(map(str, range(256)))
@@ -60,11 +69,11 @@ def _dotted(number: int) -> str:
     return f"{number >> 24 & 255}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
+def common_env(cluster: Cluster) -> dict[str, str]:
+    """The variables that the user gives every container: the cluster's and the defaults'."""
+    return {**cluster.env, **cluster.defaults.env}
+
+
 def env_of(node: Node, cluster: Cluster) -> dict[str, str]:
-    """The variables that the user gives the node's container: the cluster's, the defaults', its own."""
-    return {**cluster.env, **cluster.defaults.env, **node.env}
-
-
-def labels_of(node: Node, cluster: Cluster) -> dict[str, str]:
-    """The labels that the user gives the node's container."""
-    return {**cluster.defaults.labels, **node.labels}
+    """The variables that the user gives the node's container: those of every one, and its own."""
+    return {**common_env(cluster), **node.env}

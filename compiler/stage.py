@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from array import array
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from compiler.bundle import digests_of, mode_of
 from compiler.left import Left, LeftFolder
 from compiler.refusal import refusal
-from compiler.renew import MANY, Changed, Keeper
+from compiler.renew import MANY, Changed, keep
 from compiler.stamp import stamp_of
 from compiler.survey import FOLDER, Foreign, open_folder
 
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from compiler.bundle import File, Parts
     from compiler.renew import Kept
 
+    _Made = dict[int, list[tuple[LeftFolder | int, bytes]]]
+
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 # What link(2) answers for a file that cannot have a second name here.
 _NO_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV}
 )
 _CHUNK = 1 << 20
+_TURN = 64  # folders, at least
 
 
 def write_files(stage: int, where: str, files: Iterable[File]) -> None:
@@ -44,62 +48,84 @@ def write_files(stage: int, where: str, files: Iterable[File]) -> None:
 
 
 def write_parts(stage: int, where: str, parts: Parts, processes: int, kept: Kept) -> Left:
-    """Write all files as `write_files` does, or keep those that are `kept`; of many, half in a second process.
+    """Write all files as `write_files` does, or keep those that are `kept`; of many, a second process does some.
 
     Returns:
-        What lies there then.
+        What lies there then; it is not yet known until when.
 
     Raises:
         WriteRefused: The system would not; names the file and the cause.
         Changed: What was to be kept is not as it was left, or cannot have a second name.
         RuntimeError: The second process was ended by somebody.
     """
-    count = len(parts.folders)
-    if processes > 1 and count >= 2 * MANY:
-        from compiler.beside import beside  # noqa: PLC0415 - to begin a second process takes as long as a small bundle
+    making = _Making(stage, where, parts, kept)
+    if processes > 1 and len(parts.folders) >= 2 * MANY:
+        from compiler.beside import Turns, beside  # noqa: PLC0415 - a small bundle is written before another process is there
 
-        def second(wanted: Callable[[], None]) -> list[LeftFolder] | None:
-            try:
-                return _folders(_Writer(stage, where), parts, kept, range(count // 2, count), wanted)
-            except Changed:
-                return None
-
-        with beside(second) as result:
+        with Turns(len(making.turns)) as turns, beside(lambda wanted: making.others(turns, wanted)) as result:
             above = parts.above()
-            folders = _folders(_Writer(stage, where), parts, kept, range(count // 2))
+            made = making.made(turns)
             others = result()
-            if others is None:
-                raise Changed
-            folders += others
+        if others is None:
+            raise Changed
+        made |= others
     else:
         above = parts.above()
-        folders = _folders(_Writer(stage, where), parts, kept, range(count))
-    top = [*above, parts.last([folder.digests for folder in folders])]
+        made = making.made(range(len(making.turns)))
+    folders, listed = making.in_order(made)
+    top = [*above, parts.last(listed)]
     stamps = _Writer(stage, where).write(top)
-    left = Left()
-    left.add(LeftFolder("", [file.path for file in top], bytes(32), digests_of(top), [0, *stamps]))
-    for folder in folders:
-        left.add(folder)
-    return left
+    own = LeftFolder("", [file.path for file in top], bytes(32), digests_of(top), array("q", [0, *stamps]))
+    return Left([own, *folders], alone=True, until=0)
 
 
-def _folders(
-    writer: _Writer, parts: Parts, kept: Kept, which: range, wanted: Callable[[], None] = lambda: None
-) -> list[LeftFolder]:
-    """Makes these folders; `wanted` is called before each."""
-    keeper, made = Keeper(kept.old, writer.stage), []
-    for index in which:
+class _Making:
+    """Makes the folders of a bundle, some at each turn.
+
+    Attributes:
+        turns: The folders of each turn.
+    """
+
+    def __init__(self, stage: int, where: str, parts: Parts, kept: Kept) -> None:
+        self._parts, self._kept = parts, kept
+        self._writer = _Writer(stage, where)
+        count = len(parts.folders)
+        size = max(_TURN, count // 2048)
+        self.turns = [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+    def made(self, turns: Iterable[int], wanted: Callable[[], None] = lambda: None) -> _Made:
+        """Of each folder of these turns what was left, or its stamp if it is kept, and what the manifest says."""
+        return {turn: [self._folder(index, wanted) for index in self.turns[turn]] for turn in turns}
+
+    def others(self, turns: Iterable[int], wanted: Callable[[], None]) -> _Made | None:
+        """The same in a second process; None for what is Changed."""
+        try:
+            return self.made(turns, wanted)
+        except Changed:
+            return None
+
+    def in_order(self, made: _Made) -> tuple[list[LeftFolder], list[bytes]]:
+        """What was left of all folders, and what the manifest says of them."""
+        each = [folder for turn in range(len(self.turns)) for folder in made[turn]]
+        left = [self._left(index, folder) for index, (folder, _) in enumerate(each)]
+        return left, [listed for _, listed in each]
+
+    def _left(self, index: int, made: LeftFolder | int) -> LeftFolder:
+        if isinstance(made, LeftFolder):
+            return made
+        name, names, key, digests, stamps = self._kept.folders[index]
+        return LeftFolder(name, names, key, digests, array("q", [made, *stamps[1:]]))
+
+    def _folder(self, index: int, wanted: Callable[[], None]) -> tuple[LeftFolder | int, bytes]:
         wanted()
-        folder = parts.folders[index]
-        if index in kept.folders:
-            keeper.keep(kept.folders[index])
-            made.append(kept.folders[index])
-            continue
-        files = parts.files(index)
-        stamps = writer.write(files)
-        own = stamp_of(os.lstat(folder.name, dir_fd=writer.stage))
-        made.append(LeftFolder(folder.name, folder.names, folder.key, digests_of(files), [own, *stamps]))
-    return made
+        stays = self._kept.folders.get(index)
+        if stays is not None:
+            return keep(self._kept, stays, self._writer.stage), self._parts.listed(index, stays.digests)
+        folder, files = self._parts.folders[index], self._parts.files(index)
+        digests, stamps = digests_of(files), self._writer.write(files)
+        own = stamp_of(os.lstat(folder.name, dir_fd=self._writer.stage))
+        left = LeftFolder(folder.name, folder.names, folder.key, digests, array("q", [own, *stamps]))
+        return left, self._parts.listed(index, digests)
 
 
 class _Writer:

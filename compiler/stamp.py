@@ -8,8 +8,8 @@ if TYPE_CHECKING:
 
 
 def stamp_of(status: os.stat_result) -> int:
-    """A hash of a file's inode, mode, size, and times of the last change of its bytes and of its inode.
+    """A hash of a file's inode, mode, size, and time of the last change of its bytes.
 
-    The last one nobody can set, so that an edit is seen whose old date was restored.
+    Whoever restores that time changes the inode's own, which nobody can set: see `compiler.left`.
     """
-    return hash((status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    return hash((status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns))

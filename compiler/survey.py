@@ -57,6 +57,7 @@ class Survey:
         blocked: What lies where not even force removes it, and what would help.
         foreign: Everything to be carried over, a folder before what is in it.
         stamps: Of each file that is as it should be, by path: taken before it was read.
+        until: When the inode of any of those was last changed, in ns.
     """
 
     def __init__(self) -> None:
@@ -65,6 +66,7 @@ class Survey:
         self.blocked: list[tuple[str, str]] = []
         self.foreign: list[Foreign] = []
         self.stamps: dict[str, int] = {}
+        self.until = 0
 
 
 def open_folder(top: int, path: str) -> int:
@@ -177,6 +179,7 @@ class _Walk:
                 self.found.changes.append(Change(path, "mode"))
             else:
                 self.found.stamps[path] = stamp_of(status)
+                self.found.until = max(self.found.until, status.st_ctime_ns)
             return
         # The manifest cannot hold its own digest: the compiler made whichever one is valid.
         if path != MANIFEST and (digest is None or digest != self.owned.get(path)):

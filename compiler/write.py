@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from array import array
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -20,16 +21,16 @@ from compiler.leftover import Place, recover
 from compiler.lock import locked, reading
 from compiler.manifest import MANIFEST, folders_of, is_clean, read_manifest
 from compiler.refusal import WriteRefused, refusal, shown
-from compiler.renew import NOTHING, Changed, kept_of, release_all
+from compiler.renew import MANY, NOTHING, Changed, kept_of, release, remove
 from compiler.stage import carry, write_files, write_parts
 from compiler.stamp import stamp_of
 from compiler.survey import Change, Survey, open_folder, read_plain, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
-    from compiler.bundle import Bundle
+    from compiler.bundle import Bundle, Parts
     from compiler.renew import Kept
     from compiler.survey import Foreign
 
@@ -123,18 +124,25 @@ def write(  # noqa: PLR0913 - who writes says how
 
 def _check(bundle: Bundle) -> None:
     """Hold the rules that `render` keeps, because a breach of them would write outside the bundle."""
-    every = list(bundle.paths)
-    paths = set(every)
-    parts = {part for path in paths for part in path.split("/")}
-    clean = all(map(is_clean, parts)) and is_clean(bundle.name) and "/" not in bundle.name
-    if (
-        not clean
-        or bundle.name.startswith(".")
-        or len(paths) != len(every)
-        or not paths.isdisjoint(folders_of(paths))
-        or MANIFEST not in paths
-    ):
+    if not (_is_sound(bundle.parts) if bundle.parts else _are_sound(list(bundle.paths))) or not _is_name(bundle.name):
         raise ValueError(f"bundle {bundle.name!r}: paths must be relative, clean and unique")
+
+
+def _is_name(name: str) -> bool:
+    return is_clean(name) and "/" not in name and not name.startswith(".")
+
+
+def _is_sound(parts: Parts) -> bool:
+    folders = [folder.name for folder in parts.folders]
+    kinds = {id(folder.names): folder.names for folder in parts.folders}
+    inside = all(_are_sound([*names, MANIFEST]) and "/" not in "".join(names) for names in kinds.values())
+    return inside and "/" not in "".join(folders) and _are_sound([*folders, *parts.names])
+
+
+def _are_sound(paths: Sequence[str]) -> bool:
+    unique, parts = set(paths), {part for path in paths for part in path.split("/")}
+    sound = len(unique) == len(paths) and MANIFEST in unique and unique.isdisjoint(folders_of(unique))
+    return sound and all(map(is_clean, parts))
 
 
 def _open_root(path: str) -> int:
@@ -172,7 +180,7 @@ def _write(bundle: Bundle, place: Place, *, force: bool, processes: int) -> Writ
         _clean_up(place, error)
         raise
     _end(place, frozenset(found.edited if found else ()))
-    return Written(tuple(found.changes if found else _all_added(bundle)), left)
+    return Written(tuple(found.changes if found else _all_added(bundle)), _until_now(left, place))
 
 
 def _end(place: Place, replaced: AbstractSet[str] = frozenset()) -> None:
@@ -195,8 +203,7 @@ def _renewed(bundle: Bundle, before: Left, place: Place, processes: int) -> Writ
             return None  # to give second names and to take the first ones takes as long as to write
         left = _publish(bundle, place, (), kept, processes)
         assert left is not None  # noqa: S101 - it has parts
-        changes = _changes(before, left, kept)
-        left = _retired(place, kept, left, processes)
+        is_clean_end = _retired(kept, before.folders[0], processes)
     except Changed:
         recover(place)
         return None
@@ -206,13 +213,19 @@ def _renewed(bundle: Bundle, before: Left, place: Place, processes: int) -> Writ
     finally:
         os.close(old)
     _end(place)
-    return Written(changes, left)
+    return Written(_changes(before, left, kept), _until_now(left, place) if is_clean_end else None)
+
+
+def _until_now(left: Left | None, place: Place) -> Left | None:
+    """What was left, when all is done: the last of it was done in the output folder."""
+    return left and left._replace(until=os.fstat(place.root).st_ctime_ns)
 
 
 def _changes(before: Left, after: Left, kept: Kept) -> tuple[Change, ...]:
     """What changed between two bundles of which some folders are kept."""
     stay = {folder.name for folder in kept.folders.values()}
-    old, new = ({each.name: each for each in left.folders() if each.name not in stay} for left in (before, after))
+    old = {each.name: each for each in (before.folders[0], *kept.gone)}
+    new = {each.name: each for each in after.folders if each.name not in stay}
     nothing = LeftFolder("", (), b"", b"", ())
     changes = []
     for folder in old.keys() | new.keys():
@@ -232,19 +245,17 @@ def _left_of(bundle: Bundle, place: Place, found: Survey) -> Left | None:
     top = _open_old(place) if bundle.parts else None
     if bundle.parts is None or top is None:
         return None
+    folders = []
     try:
-        left = Left(alone=not found.foreign)
-        inside = {f"{folder.name}/{name}" for folder in bundle.parts.folders for name in folder.names}
-        above = Folder("", [path for path in bundle.paths if path not in inside], bytes(32))
-        for folder in (above, *bundle.parts.folders):
+        for folder in (Folder("", bundle.parts.names, bytes(32)), *bundle.parts.folders):
             paths = [f"{folder.name}/{name}".removeprefix("/") for name in folder.names]
             digests = bytes.fromhex("".join([bundle.entries[path].sha256 for path in paths]))
             own = stamp_of(os.lstat(folder.name, dir_fd=top)) if folder.name else 0
-            stamps = [own, *(found.stamps[path] for path in paths)]
-            left.add(LeftFolder(folder.name, folder.names, folder.key, digests, stamps))
+            stamps = array("q", [own, *(found.stamps[path] for path in paths)])
+            folders.append(LeftFolder(folder.name, folder.names, folder.key, digests, stamps))
     finally:
         os.close(top)
-    return left
+    return Left(folders, alone=not found.foreign, until=found.until)
 
 
 def _survey(bundle: Bundle, place: Place) -> Survey | None:
@@ -329,8 +340,7 @@ def _publish(bundle: Bundle, place: Place, foreign: Sequence[Foreign], kept: Kep
             if old is not None:
                 carry(old, stage, place.path, foreign)
             if bundle.parts:
-                left = write_parts(stage, place.path, bundle.parts, processes, kept)
-                left.alone = not foreign
+                left = write_parts(stage, place.path, bundle.parts, processes, kept)._replace(alone=not foreign)
             else:
                 write_files(stage, place.path, bundle.files)
             flush(stage)
@@ -346,26 +356,42 @@ def _publish(bundle: Bundle, place: Place, foreign: Sequence[Foreign], kept: Kep
     return left
 
 
-def _retired(place: Place, kept: Kept, left: Left, processes: int) -> Left | None:
-    """Empty the old bundle, and give what was left its new stamps; None when something is in the way.
+def _retired(kept: Kept, top: LeftFolder, processes: int) -> bool:
+    """Empty an old bundle of which most has second names in the new one; False when something is in the way.
 
     The manifest goes last, as in `compiler.retire`, which ends what is begun here.
     """
-    new = open_folder(place.root, place.name)
     try:
-        stamped = release_all(kept, new, processes)
-        top = next(left.folders())
-        for name in sorted(os.listdir(kept.old), key=lambda name: name == MANIFEST):
-            if name in top.names:
-                os.unlink(name, dir_fd=kept.old)
+        for folder in kept.gone:
+            remove(kept.old, folder)
+        if not _released(kept, processes):
+            return False
+        for name in sorted(top.names, key=lambda name: name == MANIFEST):
+            os.unlink(name, dir_fd=kept.old)
     except OSError:
-        return None
-    finally:
-        os.close(new)
-    made = Left()
-    for folder in left.folders():
-        made.add(stamped.get(folder.name, folder))
-    return made
+        return False
+    return True
+
+
+def _released(kept: Kept, processes: int) -> bool:
+    """Releases all that is kept, half of much in a second process; False when something is in the way of that one."""
+    which = list(kept.folders)
+    if processes == 1 or len(which) < 2 * MANY:
+        release(kept, which)
+        return True
+    from compiler.beside import beside  # noqa: PLC0415 - a small bundle needs none
+
+    def second(wanted: Callable[[], None]) -> bool:
+        try:
+            release(kept, which[len(which) // 2 :], wanted)
+        except OSError:
+            return False
+        return True
+
+    with beside(second) as result:
+        release(kept, which[: len(which) // 2])
+        done: bool = result()
+    return done
 
 
 def _stage(place: Place) -> tuple[str, int]:
