@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # A key that some YAML reader takes for a number, a date or a boolean; PyYAML reads YAML 1.1.
 _AMBIGUOUS = re.compile(r"[0-9].*|y|n|yes|no|on|off|true|false|null", re.IGNORECASE)
 
+_LONG = 128  # as ruamel.yaml has it
+
 _HEADER = """\
 Node {node} of the cluster {cluster}: `docker compose up -d` in this folder starts its part of Ray.
 Generated from the cluster spec; edit the spec and render again.
@@ -49,11 +51,11 @@ def compose(definition: Definition, cluster: str, node: str) -> str:
     # The service is called like the cluster: two clusters' folders may share a name, and Compose v1 knows
     # a project by its folder alone.
     header = _HEADER.format(node=node, cluster=cluster).splitlines()
-    lines = [f"# {line}" for line in header] + ["services:", f"  {_key(cluster)}:"]
+    lines = [f"# {line}" for line in header] + ["services:", _start("  ", _key(cluster))]
     for key, value in _service(definition).items():
         if key in _WHY:
             lines.append(f"    # {_WHY[key]}")
-        lines += _entry(f"    {key}:", value, "    ")
+        lines += _entry(_start("    ", key), value, "    ")
     return "\n".join(lines) + "\n"
 
 
@@ -104,12 +106,17 @@ def _passed(secret: Secret) -> str:
     return f"${{{secret.from_env}:?set {secret.from_env} in the environment of docker compose}}"
 
 
+def _start(indent: str, key: str) -> str:
+    """How the entry of a key begins; a long one needs a mark, which no reader looks for beyond 1,024 characters."""
+    return f"{indent}{key}:" if len(key) < _LONG else f"{indent}? {key}\n{indent}:"
+
+
 def _entry(start: str, value: Any, indent: str) -> Iterator[str]:
     """The lines of an entry of a mapping or a list that begins so."""
     if isinstance(value, dict) and value:
         yield start
         for key, each in value.items():
-            yield from _entry(f"{indent}  {key}:", each, f"{indent}  ")
+            yield from _entry(_start(f"{indent}  ", key), each, f"{indent}  ")
     elif isinstance(value, list) and value:
         yield start
         for each in value:

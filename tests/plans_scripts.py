@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from plans import A2, PORTS, two_nodes
 
 from compiler.plan import NodePlan, Plan, Secret, Serve, Timeouts, Variable
@@ -42,8 +40,7 @@ def cluster(
     """Two nodes of Atlas A2 with the guide's environment and more."""
     plan = two_nodes(A2)
     nodes = (_node(node, plan.head.address, extra, secrets) for node in plan.nodes)
-    return replace(
-        plan,
+    return plan._replace(
         nodes=tuple(nodes),
         serve=Serve(lines[0][-1], served_name, lines, PORTS.serve),
         timeouts=timeouts or Timeouts(ray_start=60, ray_join=60, serve_ready=1800, stop=10),
@@ -52,18 +49,17 @@ def cluster(
 
 def _node(node: NodePlan, head: str, extra: tuple[Variable, ...], secrets: tuple[Secret, ...]) -> NodePlan:
     variables = (*environment(node.address), *extra)
-    kind = replace(
-        node.shape,
+    kind = node.shape._replace(
         variables=tuple((variable.name, variable.why) for variable in variables),
         own_variables=("HCCL_IF_IP", "VLLM_HOST_IP"),
         secrets=secrets,
         ray_start=ray_start(node.shape.role, head, PORTS),
     )
-    return replace(node, shape=kind, values=tuple(variable.value for variable in variables))
+    return node._replace(shape=kind, values=tuple(variable.value for variable in variables))
 
 
 def script(name: str, plan: Plan, node: NodePlan) -> str:
     """The text of one file of one node, which stands in for the plan's node of its name."""
     nodes = tuple(node if other.name == node.name else other for other in plan.nodes)
-    files = {file.path: file.content for file in render(replace(plan, nodes=nodes)).files}
+    files = {file.path: file.content for file in render(plan._replace(nodes=nodes)).files}
     return files[f"{node.name}/{name}"].decode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -281,7 +280,7 @@ COMMAND = ("vllm", "serve", "M", "--a", "1", "--on", "--many", "x", "y")
     ],
 )
 def test_the_services_command_has_changed(old: tuple[str, ...], reason: Reason) -> None:
-    plan = replace(PLAN, serve=Serve("M", "M", (COMMAND,), 8000))
+    plan = PLAN._replace(serve=Serve("M", "M", (COMMAND,), 8000))
     sights = viewed(plan, healthy(plan), service=scenes.served(plan)._replace(command=old))
     decision = decided(plan, sights)
     assert decision.service == ("restart", (reason,))

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -198,9 +197,9 @@ def here(gcs: int = 0, **changes: object) -> Plan:
     plan = cluster(**{"timeouts": Timeouts(5, 0, 10, 10), **changes})  # type: ignore[arg-type]
     nodes = []
     for node, address in zip(plan.nodes, ("127.0.0.1", "192.168.10.11"), strict=True):
-        kind = replace(node.shape, npu_devices=("/dev/null", "/dev/zero"))
-        nodes.append(replace(node, shape=kind, address=address))
-    return replace(plan, nodes=tuple(nodes), ports=replace(PORTS, ray=gcs or PORTS.ray))
+        kind = node.shape._replace(npu_devices=("/dev/null", "/dev/zero"))
+        nodes.append(node._replace(shape=kind, address=address))
+    return plan._replace(nodes=tuple(nodes), ports=PORTS._replace(ray=gcs or PORTS.ray))
 
 
 def hostile() -> Plan:
@@ -277,7 +276,7 @@ def test_every_string_arrives_as_it_is(shared: Bench, gcs: int, values: list[str
 
 
 def test_hostile_strings_run_nothing(bench: Bench, gcs: int) -> None:
-    plan = replace(hostile(), ports=replace(PORTS, ray=gcs))
+    plan = hostile()._replace(ports=PORTS._replace(ray=gcs))
     assert bench.run(script("ray-start.sh", plan, plan.head), **SECRET).returncode == 0
     assert bench.run(script("serve.sh", plan, plan.head)).returncode == 0
     [told] = bench.told("vllm")
@@ -323,15 +322,15 @@ def test_a_secret_reaches_ray_and_no_output(bench: Bench) -> None:
 
 def test_a_missing_device_is_named(bench: Bench) -> None:
     plan = here()
-    kind = replace(plan.head.shape, npu_devices=("/dev/null", "/dev/davinci99"))
-    done = bench.run(script("ray-start.sh", plan, replace(plan.head, shape=kind)))
+    kind = plan.head.shape._replace(npu_devices=("/dev/null", "/dev/davinci99"))
+    done = bench.run(script("ray-start.sh", plan, plan.head._replace(shape=kind)))
     assert (done.returncode, bench.told("ray")) == (1, [])
     assert "/dev/davinci99 is missing" in done.stderr
 
 
 def test_a_foreign_address_is_refused(bench: Bench) -> None:
     plan = here()
-    done = bench.run(script("ray-start.sh", plan, replace(plan.head, address="192.0.2.1")))
+    done = bench.run(script("ray-start.sh", plan, plan.head._replace(address="192.0.2.1")))
     assert (done.returncode, bench.told("ray")) == (1, [])
     assert "this host does not own 192.0.2.1" in done.stderr
 
@@ -507,7 +506,7 @@ class TestAsk:
         self, bench: Bench, port: int, *words: str, limit: int = 300, served_name: str = "qwen", **given: str
     ) -> subprocess.CompletedProcess[str]:
         plan = here(served_name=served_name)
-        plan = replace(plan, serve=replace(plan.serve, port=port))
+        plan = plan._replace(serve=plan.serve._replace(port=port))
         text = script("ask.sh", plan, plan.head)
         assert text.count("limit=300 ") == 1
         return bench.run(text.replace("limit=300 ", f"limit={limit} "), *words, **given)

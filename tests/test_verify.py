@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -234,7 +233,7 @@ def test_emulators_are_clean() -> None:
 
 def test_a_cluster_of_one_node_has_nothing_to_ping(tmp_path: Path) -> None:
     plan = two_nodes(A2)
-    alone = dataclasses.replace(plan.nodes[0], peers=())
-    host = Host(tmp_path, dataclasses.replace(plan, nodes=(alone,)))
+    alone = plan.nodes[0]._replace(peers=())
+    host = Host(tmp_path, plan._replace(nodes=(alone,)))
     assert host.run("--skip", "ping").status == 0
     assert b"ping[" not in host.run("--list").out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shlex
@@ -417,8 +416,8 @@ def test_the_driver_version_of_new_drivers(a2: Host) -> None:
 )
 def test_limits(tmp_path: Path, limit: Ulimit | None, status: str, seen: str) -> None:
     plan = two_nodes(A2)
-    container = dataclasses.replace(plan.container, ulimits=(limit,) if limit else ())
-    host = Host(tmp_path, dataclasses.replace(plan, container=container))
+    container = plan.container._replace(ulimits=(limit,) if limit else ())
+    host = Host(tmp_path, plan._replace(container=container))
     assert verdict(host, "ulimits") == (status, seen)
 
 
@@ -495,7 +494,7 @@ def plan_with_peer(address: str) -> Plan:
     plan = two_nodes(A2)
     first, second = plan.nodes
     peer = Peer(second.name, address, (), ())
-    return dataclasses.replace(plan, nodes=(dataclasses.replace(first, peers=(peer,)), second))
+    return plan._replace(nodes=(first._replace(peers=(peer,)), second))
 
 
 def test_an_address_without_a_way_to_it(tmp_path: Path) -> None:
@@ -753,8 +752,8 @@ def test_only_with_a_nonce_is_the_mark_looked_for(a2: Host) -> None:
 def host_with_model(folder: Path, model: str, model_folder: str = "") -> Host:
     """A host whose plan serves this model."""
     plan = two_nodes(A2)
-    serve = dataclasses.replace(plan.serve, model=model, model_folder=model_folder)
-    return Host(folder, dataclasses.replace(plan, serve=serve))
+    serve = plan.serve._replace(model=model, model_folder=model_folder)
+    return Host(folder, plan._replace(serve=serve))
 
 
 @pytest.fixture
@@ -857,8 +856,8 @@ def test_a_model_in_a_folder(
 def test_what_is_shown_by_hand_is_a_command_whatever_the_name(tmp_path: Path) -> None:
     path = "/dev/a b&%$(touch canary)"
     plan = two_nodes(A2)
-    shape = dataclasses.replace(plan.nodes[0].shape, devices=(path,))
-    host = Host(tmp_path, dataclasses.replace(plan, nodes=(dataclasses.replace(plan.nodes[0], shape=shape),)))
+    shape = plan.nodes[0].shape._replace(devices=(path,))
+    host = Host(tmp_path, plan._replace(nodes=(plan.nodes[0]._replace(shape=shape),)))
     check = host.run("--json", "--only", "device").checks[f"device[{path}]"]
     assert shlex.split(check["by_hand"])[-1].endswith(path)
 
@@ -937,10 +936,10 @@ def assert_no_canary(folder: Path) -> None:
 
 def test_hostile_paths_stay_text(tmp_path: Path) -> None:
     plan = two_nodes(A2)
-    shape = dataclasses.replace(plan.nodes[0].shape, mounts=(Mount(HOSTILE, "/root/.cache", read_only=False),))
-    node = dataclasses.replace(plan.nodes[0], shape=shape)
-    serve = dataclasses.replace(plan.serve, model="/models/m", model_folder=f"{HOSTILE}/m")
-    host = Host(tmp_path, dataclasses.replace(plan, cache=HOSTILE, nodes=(node,), serve=serve))
+    shape = plan.nodes[0].shape._replace(mounts=(Mount(HOSTILE, "/root/.cache", read_only=False),))
+    node = plan.nodes[0]._replace(shape=shape)
+    serve = plan.serve._replace(model="/models/m", model_folder=f"{HOSTILE}/m")
+    host = Host(tmp_path, plan._replace(cache=HOSTILE, nodes=(node,), serve=serve))
     lay_out_model(host.root / HOSTILE[1:] / "m")
     words = ("--json", "--only", "cache,mount,clock,model", "--nonce", "4f2a")
     outcome = host.run(*words)
@@ -954,10 +953,10 @@ def test_hostile_paths_stay_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("check", ["model", "cache", "cache[shared]", "clock", f"mount[{HOSTILE}]"])
 def test_a_command_by_hand_means_the_same_path(tmp_path: Path, check: str) -> None:
     plan = two_nodes(A2)
-    serve = dataclasses.replace(plan.serve, model="/models/m", model_folder=f"{HOSTILE}/m")
-    shape = dataclasses.replace(plan.nodes[0].shape, mounts=(Mount(HOSTILE, "/root/.cache", read_only=False),))
-    node = dataclasses.replace(plan.nodes[0], shape=shape)
-    host = Host(tmp_path, dataclasses.replace(plan, cache=HOSTILE, nodes=(node,), serve=serve))
+    serve = plan.serve._replace(model="/models/m", model_folder=f"{HOSTILE}/m")
+    shape = plan.nodes[0].shape._replace(mounts=(Mount(HOSTILE, "/root/.cache", read_only=False),))
+    node = plan.nodes[0]._replace(shape=shape)
+    host = Host(tmp_path, plan._replace(cache=HOSTILE, nodes=(node,), serve=serve))
     lay_out_model(host.root / HOSTILE[1:] / "m")
     command = host.run("--json", "--only", check.partition("[")[0], "--nonce", "4f2a").checks[check]["by_hand"]
     show = "".join(

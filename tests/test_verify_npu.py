@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import signal
@@ -132,8 +131,8 @@ def test_one_answer_serves_several_checks(a2: Host) -> None:
 
 def test_a_cluster_whose_spec_has_no_npu_addresses(tmp_path: Path) -> None:
     plan = two_nodes(A2)
-    node = dataclasses.replace(plan.nodes[0], npu_addresses=(), peers=())
-    host = Host(tmp_path, dataclasses.replace(plan, nodes=(node,)))
+    node = plan.nodes[0]._replace(npu_addresses=(), peers=())
+    host = Host(tmp_path, plan._replace(nodes=(node,)))
     host.state["ip.3"] = "none"
     host.conf(*(line for line in conf_of(host) if not line.startswith("address_3=")))
     outcome = host.run("--json", "--only", "npu-address,hccn.conf")
@@ -218,8 +217,8 @@ def test_an_npu_smi_that_hangs_is_given_up_once(a2: Host) -> None:
 )
 def test_hbm(tmp_path: Path, used: str, total: str, percent: int, status: str) -> None:
     plan, hbm = two_nodes(A2), Hbm(int(total), 0)
-    serve = dataclasses.replace(plan.serve, memory_percent=percent)
-    host = Host(tmp_path, dataclasses.replace(plan, serve=serve, hbm=hbm))
+    serve = plan.serve._replace(memory_percent=percent)
+    host = Host(tmp_path, plan._replace(serve=serve, hbm=hbm))
     host.state |= {"hbm.3": used, "hbm_total": total}
     found, seen = verdict(host, "hbm[3]")
     assert found == status
@@ -275,9 +274,9 @@ def test_processes_that_have_a_device_open(a2: Host) -> None:
 def test_processes_on_other_npus_than_this_nodes(tmp_path: Path) -> None:
     plan = two_nodes(A2)
     first = plan.nodes[0]
-    shape = dataclasses.replace(first.shape, npus=(4, 5), npu_devices=("/dev/davinci4", "/dev/davinci5"))
-    node = dataclasses.replace(first, shape=shape, npu_addresses=first.npu_addresses[4:6], peers=())
-    host = Host(tmp_path, dataclasses.replace(plan, nodes=(node,)))
+    shape = first.shape._replace(npus=(4, 5), npu_devices=("/dev/davinci4", "/dev/davinci5"))
+    node = first._replace(shape=shape, npu_addresses=first.npu_addresses[4:6], peers=())
+    host = Host(tmp_path, plan._replace(nodes=(node,)))
     host.state["processes.3"] = "4242 python3"
     opens(host, 4242, "/dev/davinci3")
     assert verdict(host, "processes")[0] == "ok"
