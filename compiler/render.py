@@ -97,7 +97,9 @@ class _Rendering:
     def _above(self) -> list[File]:
         """The files outside all nodes' folders, but for the manifest."""
         made = _cluster_files(self._plan)
-        self._entries = [(file.path, _listed(file.path, file.sha256, executable=file.executable)) for file in made]
+        self._entries = [
+            (file.path, _listed(file.path, file.sha256, executable=file.executable).encode()) for file in made
+        ]
         return made
 
     def _below(self, index: int) -> list[File]:
@@ -166,7 +168,13 @@ class _Kind:
         self._sums = not only
         self.names = [part.name for part in self._parts] + [SUMS] * self._sums
         modes = [part.executable for part in self._parts] + [False] * self._sums
-        self._listing = sorted(zip(self.names, range(len(self.names)), modes, strict=True))
+        # A node's name is a DNS label, and a file's is ours: neither holds what JSON would escape.
+        listing = [
+            _listed(f"<0>/{name}", f"<{index + 1}>", executable=executable)
+            for name, index, executable in sorted(zip(self.names, range(len(self.names)), modes, strict=True))
+        ]
+        text = ",\n".join(listing).replace("{", "{{").replace("}", "}}")
+        self._listing = text.replace("<", "{").replace(">", "}")
         told = [(part.name, part.form.text, part.executable) for part in self._parts]
         self._own = hashlib.sha256(repr(told).encode())
 
@@ -199,13 +207,7 @@ class _Kind:
 
     def listed(self, node: NodePlan, digests: bytes) -> bytes:
         """Its files' entries in the manifest."""
-        hexed = _hexed(digests)
-        return b",\n".join(
-            [
-                _listed(f"{node.name}/{name}", hexed[index], executable=executable)
-                for name, index, executable in self._listing
-            ]
-        )
+        return self._listing.format(node.name, *_hexed(digests)).encode()
 
     def _summed(self, digests: Sequence[str]) -> bytes:
         """What `sha256sum -c SHA256SUMS` reads, in the node's folder."""
@@ -218,10 +220,10 @@ def _hexed(digests: bytes) -> list[str]:
     return [text[start : start + length] for start in range(0, len(text), length)]
 
 
-def _listed(path: str, digest: str, *, executable: bool) -> bytes:
+def _listed(path: str, digest: str, *, executable: bool) -> str:
     """A file's entry in the manifest."""
     mode = mode_of(executable=executable)
-    return f'    {quote.json_text(path)}: {{\n      "sha256": "{digest}",\n      "mode": "{mode:04o}"\n    }}'.encode()
+    return f'    {quote.json_text(path)}: {{\n      "sha256": "{digest}",\n      "mode": "{mode:04o}"\n    }}'
 
 
 def _parts(plan: Plan, node: NodePlan, table: Table, only: str) -> Iterator[_Part]:

@@ -146,6 +146,23 @@ def test_a_foreign_file_is_no_difference(desk: Desk) -> None:
     assert desk.compiled == 0
 
 
+def test_of_a_changed_spec_only_what_changes_is_written(desk: Desk) -> None:
+    nodes = "".join(f"  - {{name: n{at}, address: 10.0.0.{at + 1}, env: {{A: '{at}'}}}}\n" for at in range(9))
+    text = f"{SPEC.partition('nodes:')[0]}nodes:\n{nodes}serve: {{model: /large}}\n"
+    desk.spec.write_text(text, encoding="utf-8")
+    desk.render()
+    before = {path.relative_to(desk.bundle): path.stat().st_ino for path in desk.bundle.glob("*/*")}
+    desk.spec.write_text(text.replace("A: '4'", "A: 'x'"), encoding="utf-8")
+    code, out, _ = desk.render()
+    after = {path.relative_to(desk.bundle): path.stat().st_ino for path in desk.bundle.glob("*/*")}
+    assert (code, desk.compiled) == (0, 1)
+    assert {str(path.parent) for path in before if before[path] != after[path]} == {"n4"}
+    assert "50 files, 5 changed" in out  # n4's env, container, start and checksums, and the manifest
+    desk.render()
+    assert desk.compiled == 0
+    assert desk.render("--check")[0] == 0
+
+
 def test_another_program_remembers_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.run("check")
     monkeypatch.setattr(memo, "_program", lambda: 0)
