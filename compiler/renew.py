@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from compiler.left import LeftFolder
+from compiler.manifest import MANIFEST
 from compiler.stamp import stamp_of
+from compiler.survey import Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from compiler.bundle import Parts
-    from compiler.left import Left, LeftFolder
+    from compiler.left import Left
 
 MANY = 128  # folders for each of two processes, at least: to begin the second takes as long as to write so many
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -106,23 +109,72 @@ def _check(kept: Kept, path: str, stamp: int, *, is_folder: bool = False) -> Non
         raise Changed
 
 
-def release(kept: Kept, which: Iterable[int], wanted: Callable[[], None] = lambda: None) -> None:
-    """Take the first names of what stays out of an old bundle: of the folders of these indices.
+def empty(kept: Kept, top: LeftFolder, processes: int) -> bool:
+    """Empty an old bundle of which most has second names in the new one; False when something is in the way.
 
-    Raises:
-        OSError: Something is in the way; the rest is there still.
+    The manifest goes last, as in `compiler.retire`, which ends what is begun here.
     """
+    try:
+        for folder in kept.gone:
+            _remove(kept.old, folder)
+        if not _released(kept, processes):
+            return False
+        for name in sorted(top.names, key=lambda name: name == MANIFEST):
+            os.unlink(name, dir_fd=kept.old)
+    except OSError:
+        return False
+    return True
+
+
+def _released(kept: Kept, processes: int) -> bool:
+    """Releases all that is kept, half of much in a second process; False when something is in the way of that one."""
+    which = list(kept.folders)
+    if processes == 1 or len(which) < 2 * MANY:
+        _release(kept, which)
+        return True
+    from compiler.beside import beside  # noqa: PLC0415 - a small bundle needs none
+
+    def second(wanted: Callable[[], None]) -> bool:
+        try:
+            _release(kept, which[len(which) // 2 :], wanted)
+        except OSError:
+            return False
+        return True
+
+    with beside(second) as result:
+        _release(kept, which[: len(which) // 2])
+        done: bool = result()
+    return done
+
+
+def changes_between(before: Left, after: Left, kept: Kept) -> tuple[Change, ...]:
+    """What changed between two bundles of which some folders are kept."""
+    stay = {folder.name for folder in kept.folders.values()}
+    old = {each.name: each for each in (before.folders[0], *kept.gone)}
+    new = {each.name: each for each in after.folders if each.name not in stay}
+    nothing = LeftFolder("", (), b"", b"", ())
+    changes = []
+    for folder in old.keys() | new.keys():
+        then, now = old.get(folder, nothing), new.get(folder, nothing)
+        for name in {*then.names, *now.names}:
+            was, is_ = then.digest(name), now.digest(name)
+            kind: Literal["added", "changed", "removed"] = (
+                "added" if was is None else "removed" if is_ is None else "changed"
+            )
+            if was != is_:
+                changes.append(Change(f"{folder}/{name}".removeprefix("/"), kind))
+    return tuple(sorted(changes))
+
+
+def _release(kept: Kept, which: Iterable[int], wanted: Callable[[], None] = lambda: None) -> None:
+    """Takes the first names of what stays out of an old bundle: of the folders of these indices."""
     for index in which:
         wanted()
-        remove(kept.old, kept.folders[index])
+        _remove(kept.old, kept.folders[index])
 
 
-def remove(old: int, folder: LeftFolder) -> None:
-    """Remove a folder with its files, and no other file.
-
-    Raises:
-        OSError: Something is in the way; the rest is there still.
-    """
+def _remove(old: int, folder: LeftFolder) -> None:
+    """Removes a folder with its files, and no other file; OSError when something is in the way."""
     here = os.open(folder.name, _FOLDER, dir_fd=old)
     try:
         for name in folder.names:

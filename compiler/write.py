@@ -12,7 +12,7 @@ import os
 import stat
 from array import array
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.bundle import Folder
 from compiler.exchange import UNSUPPORTED, exchange, flush, rename_to_free
@@ -21,13 +21,13 @@ from compiler.leftover import Place, recover
 from compiler.lock import locked, reading
 from compiler.manifest import MANIFEST, folders_of, is_clean, read_manifest
 from compiler.refusal import WriteRefused, refusal, shown
-from compiler.renew import MANY, NOTHING, Changed, kept_of, release, remove
+from compiler.renew import NOTHING, Changed, changes_between, empty, kept_of
 from compiler.stage import carry, write_files, write_parts
 from compiler.stamp import stamp_of
 from compiler.survey import Change, Survey, open_folder, read_plain, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from compiler.bundle import Bundle, Parts
@@ -203,7 +203,7 @@ def _renewed(bundle: Bundle, before: Left, place: Place, processes: int) -> Writ
             return None  # to give second names and to take the first ones takes as long as to write
         left = _publish(bundle, place, (), kept, processes)
         assert left is not None  # noqa: S101 - it has parts
-        is_clean_end = _retired(kept, before.folders[0], processes)
+        is_clean_end = empty(kept, before.folders[0], processes)
     except Changed:
         recover(place)
         return None
@@ -213,31 +213,12 @@ def _renewed(bundle: Bundle, before: Left, place: Place, processes: int) -> Writ
     finally:
         os.close(old)
     _end(place)
-    return Written(_changes(before, left, kept), _until_now(left, place) if is_clean_end else None)
+    return Written(changes_between(before, left, kept), _until_now(left, place) if is_clean_end else None)
 
 
 def _until_now(left: Left | None, place: Place) -> Left | None:
     """What was left, when all is done: the last of it was done in the output folder."""
     return left and left._replace(until=os.fstat(place.root).st_ctime_ns)
-
-
-def _changes(before: Left, after: Left, kept: Kept) -> tuple[Change, ...]:
-    """What changed between two bundles of which some folders are kept."""
-    stay = {folder.name for folder in kept.folders.values()}
-    old = {each.name: each for each in (before.folders[0], *kept.gone)}
-    new = {each.name: each for each in after.folders if each.name not in stay}
-    nothing = LeftFolder("", (), b"", b"", ())
-    changes = []
-    for folder in old.keys() | new.keys():
-        then, now = old.get(folder, nothing), new.get(folder, nothing)
-        for name in {*then.names, *now.names}:
-            was, is_ = then.digest(name), now.digest(name)
-            kind: Literal["added", "changed", "removed"] = (
-                "added" if was is None else "removed" if is_ is None else "changed"
-            )
-            if was != is_:
-                changes.append(Change(f"{folder}/{name}".removeprefix("/"), kind))
-    return tuple(sorted(changes))
 
 
 def _left_of(bundle: Bundle, place: Place, found: Survey) -> Left | None:
@@ -354,44 +335,6 @@ def _publish(bundle: Bundle, place: Place, foreign: Sequence[Foreign], kept: Kep
         if old is not None:
             os.close(old)
     return left
-
-
-def _retired(kept: Kept, top: LeftFolder, processes: int) -> bool:
-    """Empty an old bundle of which most has second names in the new one; False when something is in the way.
-
-    The manifest goes last, as in `compiler.retire`, which ends what is begun here.
-    """
-    try:
-        for folder in kept.gone:
-            remove(kept.old, folder)
-        if not _released(kept, processes):
-            return False
-        for name in sorted(top.names, key=lambda name: name == MANIFEST):
-            os.unlink(name, dir_fd=kept.old)
-    except OSError:
-        return False
-    return True
-
-
-def _released(kept: Kept, processes: int) -> bool:
-    """Releases all that is kept, half of much in a second process; False when something is in the way of that one."""
-    which = list(kept.folders)
-    if processes == 1 or len(which) < 2 * MANY:
-        release(kept, which)
-        return True
-    from compiler.beside import beside  # noqa: PLC0415 - a small bundle needs none
-
-    def second(wanted: Callable[[], None]) -> bool:
-        try:
-            release(kept, which[len(which) // 2 :], wanted)
-        except OSError:
-            return False
-        return True
-
-    with beside(second) as result:
-        release(kept, which[: len(which) // 2])
-        done: bool = result()
-    return done
 
 
 def _stage(place: Place) -> tuple[str, int]:
