@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 VARIABLE = "COMPILER_CACHE_DIR"
 _FEW = 1 << 16  # bytes
 _MOST = 200  # memos in the folder; the oldest go
+_LARGEST = 256 * 2**20  # bytes of all of them: that of ten thousand nodes has 4 MiB
 _PACKAGES = ("compiler", "schema", "templates")
 
 
@@ -263,10 +264,14 @@ def _folder(*, make: bool = False) -> str:
 
 
 def _prune(folder: str) -> None:
+    """Removes the oldest memos, when there are many or they are large; never the last one."""
     with os.scandir(folder) as entries:
-        files = sorted((entry.stat().st_mtime_ns, entry.path) for entry in entries)
-    for _, path in files[:-_MOST]:
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            continue  # another run was quicker
+        files = sorted(((entry.stat(), entry.path) for entry in entries), key=lambda each: -each[0].st_mtime_ns)
+    size = 0
+    for number, (status, path) in enumerate(files):
+        size += status.st_size
+        if number and (number >= _MOST or size > _LARGEST):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                continue  # another run was quicker

@@ -272,6 +272,27 @@ def test_the_oldest_memos_go(desk: Desk) -> None:
     assert desk.compiled == 0
 
 
+def test_the_oldest_go_when_they_are_large(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = desk.folder / "cache"
+    cache.mkdir(mode=0o700)
+    for number in range(5):
+        (cache / f"{number}.json").write_bytes(b" " * 1000)
+        os.utime(cache / f"{number}.json", (number, number))
+    desk.run("check")
+    own = sum(file.stat().st_size for file in cache.iterdir()) - 5000
+    monkeypatch.setattr(memo, "_LARGEST", own + 2500)
+    desk.spec.write_text(f"{SPEC}\n", encoding="utf-8")
+    desk.run("check")
+    assert {file.name for file in cache.iterdir()} >= {"3.json", "4.json"}
+    assert not {file.name for file in cache.iterdir()} & {"0.json", "1.json", "2.json"}
+    monkeypatch.setattr(memo, "_LARGEST", 1)
+    desk.spec.write_text(f"{SPEC}\n\n", encoding="utf-8")
+    desk.run("check")
+    assert len(list(cache.iterdir())) == 1
+    desk.run("check")
+    assert desk.compiled == 0
+
+
 def test_a_memo_is_readable_by_its_user_alone(desk: Desk) -> None:
     desk.run("check")
     assert (desk.folder / "cache").stat().st_mode & 0o777 == 0o700
