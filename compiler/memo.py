@@ -16,7 +16,7 @@ from array import array
 from binascii import a2b_base64, b2a_base64
 from functools import cached_property
 
-from compiler.stamp import stamp_of
+from compiler.stamp import is_as_left
 
 TYPE_CHECKING = False  # see compiler.cli_options
 if TYPE_CHECKING:
@@ -161,8 +161,7 @@ def _is_there(top: int, noted: Any) -> bool:
         prefix = f"{folder}/" if folder else ""
         for name in noted["files"][kind]:
             at += 1
-            status = os.lstat(prefix + name, dir_fd=top)
-            if stamp_of(status) != stamps[at] or status.st_ctime_ns > until:
+            if not is_as_left(os.lstat(prefix + name, dir_fd=top), stamps[at], until):
                 return False
         at += 1  # the next folder's own
     return True

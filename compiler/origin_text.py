@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compiler.diagnostics import Place, path_text
 from compiler.report import painter, printable, quoted
-from schema.record import Record
+from schema.record import Record, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +97,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict | list):
-        whole = json.dumps(_plain(value), ensure_ascii=False)
+        whole = json.dumps(plain(value), ensure_ascii=False)
         return whole if len(whole) <= _LONGEST else f"{len(value)} {'entry' if len(value) == 1 else 'entries'}"
     text = str(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
@@ -143,7 +143,7 @@ def _origin(hit: Hit, standing: Standing | None) -> dict[str, Any]:
     place = _place(hit, standing) if standing else None
     return {
         "path": path_text(leaf.path),
-        "value": _plain(leaf.value),
+        "value": plain(leaf.value),
         "written": leaf.written,
         "direct": hit.direct,
         "other_nodes_too": hit.alike,
@@ -151,12 +151,3 @@ def _origin(hit: Hit, standing: Standing | None) -> dict[str, Any]:
         "line": place.line if place else None,
         "column": place.column if place else None,
     }
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it."""
-    if isinstance(value, Record):
-        return value.said()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value

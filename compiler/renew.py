@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from compiler.left import LeftFolder
 from compiler.manifest import MANIFEST
-from compiler.stamp import stamp_of
-from compiler.survey import Change
+from compiler.stamp import is_as_left, stamp_of
+from compiler.survey import FOLDER, Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from compiler.left import Left
 
 MANY = 128  # folders for each of two processes, at least: to begin the second takes as long as to write so many
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class Changed(Exception):  # noqa: N818 - named for what happened; nothing here is a bug
@@ -93,20 +92,23 @@ def keep(kept: Kept, folder: LeftFolder, stage: int) -> int:
 
 
 def _check_all(kept: Kept, folder: LeftFolder) -> None:
-    _check(kept, folder.name, folder.stamps[0], is_folder=True)
+    if stamp_of(_status(kept, folder.name)) != folder.stamps[0]:  # something was added to it, or taken out
+        raise Changed
     prefix, stamps = f"{folder.name}/", folder.stamps[1:]
     for name, stamp in zip(folder.names, stamps, strict=True):
         _check(kept, prefix + name, stamp)
 
 
-def _check(kept: Kept, path: str, stamp: int, *, is_folder: bool = False) -> None:
-    """Hold that what has this path is as it was left; a folder so, that nothing was added to it, or taken out."""
+def _check(kept: Kept, path: str, stamp: int) -> None:
+    if not is_as_left(_status(kept, path), stamp, kept.until):
+        raise Changed
+
+
+def _status(kept: Kept, path: str) -> os.stat_result:
     try:
-        status = os.lstat(path, dir_fd=kept.old)
+        return os.lstat(path, dir_fd=kept.old)
     except OSError as error:
         raise Changed from error
-    if stamp_of(status) != stamp or (status.st_ctime_ns > kept.until and not is_folder):
-        raise Changed
 
 
 def empty(kept: Kept, top: LeftFolder, processes: int) -> bool:
@@ -175,7 +177,7 @@ def _release(kept: Kept, which: Iterable[int], wanted: Callable[[], None] = lamb
 
 def _remove(old: int, folder: LeftFolder) -> None:
     """Removes a folder with its files, and no other file; OSError when something is in the way."""
-    here = os.open(folder.name, _FOLDER, dir_fd=old)
+    here = os.open(folder.name, FOLDER, dir_fd=old)
     try:
         for name in folder.names:
             os.unlink(name, dir_fd=here)

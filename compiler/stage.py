@@ -90,7 +90,7 @@ class _Making:
         self._parts, self._kept = parts, kept
         self._writer = _Writer(stage, where)
         count = len(parts.folders)
-        size = max(_TURN, count // 2048)
+        size = max(_TURN, count // 2048)  # `beside.Turns` has room for twice as many
         self.turns = [range(first, min(first + size, count)) for first in range(0, count, size)]
 
     def made(self, turns: Iterable[int], wanted: Callable[[], None] = lambda: None) -> _Made:

@@ -134,7 +134,7 @@ class Record:
 
     def said(self) -> dict[str, Any]:
         """The fields that were said, in the order of the class, as plain values all the way down."""
-        return {name: _plain(value) for name, value in vars(self).items() if name in self.written}
+        return {name: plain(value) for name, value in vars(self).items() if name in self.written}
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen")
@@ -149,9 +149,10 @@ class Record:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON has it: of a record, what was said."""
     if isinstance(value, Record):
         return value.said()
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list) else value
+        return {key: plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list) else value
