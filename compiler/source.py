@@ -14,7 +14,7 @@ from compiler.diagnostics import Diagnostic, Place
 from schema.scalar import REFUSED, Scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from schema.scalar import Tree
 
@@ -112,10 +112,7 @@ def events(text: str, name: str) -> Iterator[Any]:
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
     try:
-        parser = CParser(text)
-        get_event: Callable[[], Any] = parser.get_event
-        while (event := get_event()) is not None:
-            yield event
+        yield from iter(CParser(text).get_event, None)
     except YAMLError as fault:
         raise _syntax(fault, text, name) from None
 
@@ -153,81 +150,116 @@ def _syntax_hint(message: str, text: str, line: int) -> str:
     return ""
 
 
+class _Twice(Exception):  # noqa: N818 - it is no error of ours: it has the file read anew
+    """A key stands twice in one mapping, and it was not noted where the first one is."""
+
+
 class _Reader:
     """Walks the events of one file and builds its tree."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.faults: list[Diagnostic] = []
+        self._documents = 0
+        self._lines: dict[int, dict[str, int]] | None = None  # of each mapping's keys, once they are wanted
+        self._firsts: list[tuple[dict[str, Tree], str, Tree]] = []  # of two equal keys the first one stays
 
     def read(self, text: str) -> Tree:
         """The tree of the one document in `text`."""
-        from ruamel.yaml.events import (  # noqa: PLC0415 - see `events`
-            AliasEvent,
-            DocumentStartEvent,
-            MappingEndEvent,
-            MappingStartEvent,
-            ScalarEvent,
-            SequenceEndEvent,
-            SequenceStartEvent,
-        )
+        try:
+            return self._read(text)
+        except _Twice:
+            self.faults.clear()
+            self._documents, self._lines = 0, {}
+        tree = self._read(text)
+        for mapping, key, first in reversed(self._firsts):
+            mapping[key] = first
+        return tree
 
+    def _read(self, text: str) -> Tree:
+        from ruamel.yaml import events as are  # noqa: PLC0415 - see `events`
+
+        scalar, alias, document = are.ScalarEvent, are.AliasEvent, are.DocumentStartEvent
+        starts = are.MappingStartEvent, are.SequenceStartEvent
+        ends = are.MappingEndEvent, are.SequenceEndEvent
         root: list[Tree] = []
-        stack: list[_Mapping | list[Tree]] = [root]
-        top: _Mapping | list[Tree] = root
-        documents = 0
+        top: Any = root  # what is being filled,
+        key: str | None = None  # of a mapping the key that waits for its value,
+        above: list[tuple[Any, str | None]] = []  # and both for all that is around it
         for event in events(text, self.name):
             kind = type(event)
-            if kind is ScalarEvent:
-                if type(top) is _Mapping and top.key is None:
-                    self._take_key(top, event)
-                else:
-                    _put(top, self._scalar(event))
-            elif kind is MappingStartEvent or kind is SequenceStartEvent:
-                self._refuse_tag(event)
-                self._refuse_deep(event, len(stack))
-                if type(top) is _Mapping and top.key is None:
-                    mark = event.start_mark
-                    message = "a key must be plain text, not a mapping or a list"
-                    raise _stop(self.name, mark.line + 1, mark.column + 1, "yaml-surprise", message)
-                value: dict[str, Tree] | list[Tree] = {} if kind is MappingStartEvent else []
-                _put(top, value)
-                top = _Mapping(value) if isinstance(value, dict) else value
-                stack.append(top)
-            elif kind is MappingEndEvent or kind is SequenceEndEvent:
-                stack.pop()
-                top = stack[-1]
-            elif kind is AliasEvent:
-                hint = "write it out; `defaults` and overlays are there to say a thing once"
-                self._fault(event, "yaml-surprise", f"the alias *{event.anchor} is not supported", hint)
-                if type(top) is _Mapping and top.key is None:
-                    top.key = ""
-                else:
-                    _put(top, REFUSED)
-            elif kind is DocumentStartEvent:
-                documents += 1
-                self._refuse_document(event, documents)
+            if kind in ends:
+                top, key = above.pop()
+                continue
+            if key is None and type(top) is dict:
+                key = self._key(top, event)
+                continue
+            if kind is scalar:
+                value = event.value if event.style and event.ctag is None else self._scalar(event)
+            elif kind in starts:
+                value = self._opened(event, len(above) + 1, {} if kind is starts[0] else [])
+            elif kind is alias:
+                value = self._refuse_alias(event)
+            else:
+                if kind is document:
+                    self._refuse_document(event)
+                continue
+            if type(top) is list:
+                top.append(value)
+            else:
+                top[key] = value
+                key = None
+            if kind in starts:
+                above.append((top, key))
+                top, key = value, None
         return root[0] if root else _WORDS[""]
 
-    def _take_key(self, top: _Mapping, event: Any) -> None:
-        key: str = event.value
-        if event.tag is not None:
+    def _key(self, mapping: dict[str, Tree], event: Any) -> str:
+        key: str | None = getattr(event, "value", None)
+        if key is None:
+            return self._refuse_key(event)
+        if event.ctag is not None:
             self._refuse_tag(event)
         if key == "<<":
             self._fault(event, "yaml-surprise", "merge keys (`<<`) are not supported", "use `defaults`")
-        line = event.start_mark.line + 1
-        if key in top.lines:
-            hint = "keep one of them"
-            first = f"it is there already at line {top.lines[key]}"
-            self._fault(event, "duplicate-key", f"the key {key!r} stands here twice; {first}", hint)
-            top.skip = True
-        else:
-            top.lines[key] = line
-        top.key = key
+        if self._lines is not None:
+            self._lines.setdefault(id(mapping), {}).setdefault(key, event.start_mark.line + 1)
+        if key in mapping:
+            self._refuse_twice(mapping, key, event)
+        return key
+
+    def _refuse_twice(self, mapping: dict[str, Tree], key: str, event: Any) -> None:
+        if self._lines is None:
+            raise _Twice
+        first = f"it is there already at line {self._lines[id(mapping)][key]}"
+        self._fault(event, "duplicate-key", f"the key {key!r} stands here twice; {first}", "keep one of them")
+        self._firsts.append((mapping, key, mapping[key]))
+
+    def _refuse_key(self, event: Any) -> str:
+        """An alias, which stands for some text, or a collection."""
+        if hasattr(event, "ctag"):
+            mark = event.start_mark
+            message = "a key must be plain text, not a mapping or a list"
+            raise _stop(self.name, mark.line + 1, mark.column + 1, "yaml-surprise", message)
+        self._refuse_alias(event)
+        return ""
+
+    def _refuse_alias(self, event: Any) -> Tree:
+        hint = "write it out; `defaults` and overlays are there to say a thing once"
+        self._fault(event, "yaml-surprise", f"the alias *{event.anchor} is not supported", hint)
+        return REFUSED
+
+    def _opened(self, event: Any, depth: int, made: Tree) -> Tree:
+        self._refuse_tag(event)
+        if depth > MAX_DEPTH:
+            mark = event.start_mark
+            message = f"nested deeper than {MAX_DEPTH} levels"
+            raise _stop(self.name, mark.line + 1, mark.column + 1, "too-deep", message)
+        return made
 
     def _scalar(self, event: Any) -> Tree:
         text: str = event.value
-        if event.tag is not None:
+        if event.ctag is not None:
             self._refuse_tag(event)
             return REFUSED
         if event.style:  # quoted or a block: text, whatever it looks like
@@ -244,6 +276,8 @@ class _Reader:
         return text
 
     def _number(self, event: Any, text: str) -> Tree:
+        if text.count(".") > 1:  # an IPv4 address, mostly: a number has one point, in either YAML
+            return text
         if _NUMBER_OF_YAML_1_1.fullmatch(text):
             message = f"{text} is one number to some YAML readers and another, or text, to others"
             self._fault(event, "yaml-surprise", message, f'write plain decimal, or "{text}" in quotes')
@@ -255,21 +289,16 @@ class _Reader:
         return Scalar(text, float(text))
 
     def _refuse_tag(self, event: Any) -> None:
-        if event.tag is not None:
+        if event.ctag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             message = f"the tag {tag} is not supported"
             self._fault(event, "yaml-surprise", message, "remove it")
 
-    def _refuse_deep(self, event: Any, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            mark = event.start_mark
-            message = f"nested deeper than {MAX_DEPTH} levels"
-            raise _stop(self.name, mark.line + 1, mark.column + 1, "too-deep", message)
-
-    def _refuse_document(self, event: Any, documents: int) -> None:
+    def _refuse_document(self, event: Any) -> None:
+        self._documents += 1
         if event.version or event.tags:
             self._fault(event, "yaml-surprise", "YAML directives (`%`) are not supported", "remove the line")
-        if documents > 1:
+        if self._documents > 1:
             mark = event.start_mark
             message = "a second document starts here; a spec is one document"
             hint = "give an overlay as a file of its own, with -f"
@@ -280,27 +309,3 @@ class _Reader:
         length = max(1, end.column - start.column) if start.line == end.line else 1
         place = Place(self.name, start.line + 1, start.column + 1, length)
         self.faults.append(Diagnostic("error", code, message, hint=hint, place=place))
-
-
-class _Mapping:
-    """A mapping that is being read: the key that waits for its value, and where each key stands."""
-
-    __slots__ = ("key", "lines", "skip", "values")
-
-    def __init__(self, values: dict[str, Tree]) -> None:
-        self.values = values
-        self.lines: dict[str, int] = {}
-        self.key: str | None = None
-        self.skip = False
-
-
-def _put(top: _Mapping | list[Tree], value: Tree) -> None:
-    """Gives `value` to the waiting key, or to the end of the list."""
-    if isinstance(top, list):
-        top.append(value)
-        return
-    key, top.key = top.key, None
-    if top.skip:  # the second of two equal keys: told already, the first one stays
-        top.skip = False
-    elif key is not None:
-        top.values[key] = value

@@ -90,6 +90,7 @@ REFUSALS = [
     ("a: x\u2029", "yaml-surprise", 1, 5),
     ("a: 1\nb: 2\na: 3", "duplicate-key", 3, 1),
     ("a: {b: 1, b: 2}", "duplicate-key", 1, 11),
+    ("a: yes\nb: {c: 1, d: {}, c: 2}", "yaml-surprise", 1, 4),
     ("a: [1", "yaml-syntax", 2, 1),
     ("a: b: c", "yaml-syntax", 1, 5),
     ("\ta: 1", "yaml-syntax", 1, 1),
@@ -117,6 +118,24 @@ def test_taken_as_written(text: str, value: object) -> None:
     if isinstance(value, Scalar):
         assert isinstance(tree["a"], Scalar)
         assert (tree["a"].value, type(tree["a"].value)) == (value.value, type(value.value))
+
+
+def test_of_equal_keys_the_first_stays_and_each_is_told_where_it_is() -> None:
+    text = "a: no\nb: {x: 1}\nc: 2\nb: 3\nd: {e: 4, e: {e: 5, e: 6}}\nb: 7\n*x : 8\n"
+    tree, faults = parse(Source("spec", text.encode()))
+    four, two = Scalar("4", 4), Scalar("2", 2)
+    assert tree == {"a": REFUSED, "b": {"x": Scalar("1", 1)}, "c": two, "d": {"e": four}, "": Scalar("8", 8)}
+    told = [(fault.code, fault.place and (fault.place.line, fault.place.column)) for fault in faults]
+    assert told == [
+        ("yaml-surprise", (1, 4)),
+        ("duplicate-key", (4, 1)),
+        ("duplicate-key", (5, 11)),
+        ("duplicate-key", (5, 21)),
+        ("duplicate-key", (6, 1)),
+        ("yaml-surprise", (7, 1)),
+    ]
+    firsts = [fault.message.rpartition(" ")[2] for fault in faults if fault.code == "duplicate-key"]
+    assert firsts == ["2", "5", "5", "2"]
 
 
 @pytest.mark.parametrize(("text", "code", "line", "column"), REFUSALS, ids=[repr(text)[:40] for text, *_ in REFUSALS])
