@@ -21,7 +21,7 @@ from compiler.rules import HCCL_PORTS
 from schema.cluster import UlimitSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from compiler.deployment import Deployment
     from compiler.subject import Subject
@@ -157,28 +157,26 @@ class _Shapes:
         self.own_env = dict.fromkeys(name for node in cluster.nodes for name in node.env)
         # What holds for nodes that say nothing of their own: most nodes of a large cluster.
         self.env = said.common_env(cluster)
+        self.names = tuple(self.env), tuple(cluster.defaults.labels)
         self.made: dict[object, tuple[p.Shape, tuple[str, ...]]] = {}
 
     def draft(self, node: Node, *, is_head: bool) -> _Draft:
         """The node, its shape and its own strings."""
         cluster = self.cluster
-        env = {**self.env, **node.env} if node.env else self.env
-        labels = {**cluster.defaults.labels, **node.labels} if node.labels else cluster.defaults.labels
+        env, labels, names = self.env, cluster.defaults.labels, self.names
+        if node.env or node.labels:
+            env, labels = {**env, **node.env}, {**labels, **node.labels}
+            names = tuple(env), tuple(labels)
         npus = said.npus_of(node, cluster, self.accelerator)
-        key = (is_head, npus, tuple(env), tuple(labels))
+        key = (is_head, npus, names)
         if key not in self.made:
-            self.made[key] = self._make("head" if is_head else "worker", *key[1:]), self._values(npus, env)
+            self.made[key] = self._make("head" if is_head else "worker", npus, *names), self._values(npus, env)
         shape, alike = self.made[key]
         interface = said.interface_of(node, cluster) or ""
-        return _Draft(
-            node=node,
-            shape=shape,
-            interface=interface,
-            docker=said.docker_of(node, cluster),
-            values=(node.address, f"={interface}", interface, interface, node.address, *alike, *env.values()),
-            labels=labels,
-            npu_addresses=said.npu_addresses_of(node, len(npus)),
-        )
+        address = node.address
+        values = (address, f"={interface}", interface, interface, address, *alike, *env.values())
+        docker = said.docker_of(node, cluster)
+        return _Draft(node, shape, interface, docker, values, labels, said.npu_addresses_of(node, len(npus)))
 
     def _values(self, npus: tuple[int, ...], env: Mapping[str, str]) -> tuple[str, ...]:
         """Of the computed variables and the defaults, the values that all nodes of a shape have."""
@@ -309,38 +307,24 @@ class _Hashes:
         self.timeouts = timeouts
         self.shared: dict[int, str] = {}
 
-    def of(self, draft: _Draft, labels: tuple[str, ...], unfinished: Callable[[], p.NodePlan]) -> str:
-        """The hash, in hex; `labels` have none yet, nor has the node that `unfinished` makes of them."""
-        shared = self.shared.get(id(draft.shape))
+    def of(self, node: p.NodePlan) -> str:
+        """The hash, in hex, of a node whose label of it is empty yet."""
+        shared = self.shared.get(id(node.shape))
         if shared is None:
-            shared = _digest(definition(self.container, self.timeouts, symbolic(unfinished())))
-            self.shared[id(draft.shape)] = shared
+            shared = _digest(definition(self.container, self.timeouts, symbolic(node)))
+            self.shared[id(node.shape)] = shared
         # None of them holds a NUL, and of which there are how many, the shared part tells.
-        own = "\0".join((shared, draft.node.name, draft.node.address, *draft.values, *labels))
+        own = "\0".join((shared, node.name, node.address, *node.values, *node.label_values))
         return hashlib.sha256(own.encode()).hexdigest()
 
 
 def _finished(
     draft: _Draft, peers: tuple[p.Peer, ...], head: tuple[str, ...], cluster: str, hashes: _Hashes
 ) -> p.NodePlan:
-    ours, given = (cluster, draft.node.name, draft.shape.role), tuple(draft.labels.values())
-
-    def made(labels: tuple[str, ...]) -> p.NodePlan:
-        return p.NodePlan(
-            shape=draft.shape,
-            name=draft.node.name,
-            address=draft.node.address,
-            interface=draft.interface,
-            docker=draft.docker,
-            values=draft.values,
-            label_values=labels,
-            npu_addresses=draft.npu_addresses,
-            peers=peers,
-            head=head,
-        )
-
-    unhashed = (*ours, "", *given)
-    return made((*ours, hashes.of(draft, unhashed, lambda: made(unhashed)), *given))
+    node, shape, interface, docker, values, labels, npu_addresses = draft
+    labelled = (cluster, node.name, shape.role, "", *labels.values())
+    made = p.NodePlan(shape, node.name, node.address, interface, docker, values, labelled, npu_addresses, peers, head)
+    return made._replace(label_values=(*labelled[:3], hashes.of(made), *labelled[4:]))
 
 
 def _digest(value: object) -> str:
