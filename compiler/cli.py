@@ -15,10 +15,13 @@ TYPE_CHECKING = False  # see compiler.cli_options
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+    from typing import Any
 
-    from compiler.compile import Compiled, Purpose
+    from compiler.compile import Compiled, Judged, Purpose
     from compiler.memo import Known, Memo
+    from compiler.places import Located
     from compiler.plan import Plan
+    from compiler.renew import Renewal
     from compiler.source import Source
     from compiler.survey import Change
 
@@ -80,10 +83,10 @@ def _check(options: argparse.Namespace) -> int:
     known = spec.recalled(memo)
     if known is None:
         compiled = spec.compiled("render", memo.beside)
-        _tell(compiled, spec.sources, options.format)
+        _tell(compiled.diagnostics, spec.sources, options.format)
         if compiled.plan is None:
             return AT_FAULT
-        known = _known(compiled, spec.sources)
+        known = _known(compiled.diagnostics, compiled.plan, spec.sources)
         memo.keep(known)
     if options.strict and known.warned:
         return AT_FAULT
@@ -111,35 +114,56 @@ def _render(options: argparse.Namespace) -> int:
 
 def _rendered(options: argparse.Namespace, spec: _Spec, memo: Memo) -> int:
     """Renders in full: nothing is known that would spare it."""
-    compiled = spec.compiled("render", memo.beside)
-    _tell(compiled, spec.sources, options.format)
-    if compiled.plan is None or (options.strict and compiled.diagnostics):
-        return AT_FAULT
-    from compiler.render import render  # noqa: PLC0415
-    from compiler.write import WriteRefused, compare, write  # noqa: PLC0415
+    known = None if options.check or options.diff else memo.left()
+    if known is None:
+        return _made(options, spec, memo, None)
+    from compiler.renew import renewing  # noqa: PLC0415
 
-    known, plan = _known(compiled, spec.sources), compiled.plan
-    del compiled  # the plan has all that counts; the spec of a large cluster is large
+    with renewing(options.output, *known, _processes()) as renewal:
+        return _made(options, spec, memo, renewal)
+
+
+def _made(options: argparse.Namespace, spec: _Spec, memo: Memo, renewal: Renewal | None) -> int:
+    judged = spec.judged("render", memo.beside)
+    _tell(judged.diagnostics, spec.sources, options.format)
+    subject = judged.subject
+    if subject is None or not judged.is_sound or (options.strict and judged.diagnostics):
+        return AT_FAULT
+    from functools import cache  # noqa: PLC0415
+
+    from compiler.compile import planned  # noqa: PLC0415
+    from compiler.render import render  # noqa: PLC0415
+    from compiler.write import WriteRefused, compare, write_made  # noqa: PLC0415
+
     gc.disable()  # as for the compilation: what is made refers to nothing that refers to it
-    bundle = render(plan)
-    known.name, known.files = bundle.name, bundle.parts.size if bundle.parts else 0
-    place = _place(options, bundle.name)
+    name = subject.cluster.name
+    place = _place(options, name)
+    plan = cache(lambda: planned(subject))
+    bundle = cache(lambda: render(plan()))
     try:
         if options.check or options.diff:
-            return _tell_stale(compare(bundle, options.output, contents=options.diff), place, options)
-        written = write(
+            return _tell_stale(compare(bundle(), options.output, contents=options.diff), place, options)
+        written = write_made(
+            name,
             bundle,
             options.output,
+            renewal,
             force=options.force,
             lock_timeout=options.lock_timeout,
-            processes=os.cpu_count() or 1,
-            left=memo.left(bundle.name),
+            processes=_processes(),
         )
     except WriteRefused as refused:
         return _refused(refused)
+    known = _known(judged.diagnostics, plan(), spec.sources)
+    known.name, known.files = name, parts.size if (parts := bundle().parts) else 0
     memo.keep(known, written.left)
     _tell_written(known, written.changes, place, options)
     return DONE
+
+
+def _processes() -> int:
+    """How many may write a large bundle."""
+    return os.cpu_count() or 1
 
 
 def _place(options: argparse.Namespace, name: str) -> str:
@@ -204,7 +228,7 @@ def _reach(command: str, options: argparse.Namespace) -> int:
         options.format = "text"  # on stderr: stdout is for the one document
     sources, compiled = _compiled_of(options, "reach")
     if compiled.plan is None or options.strict or command not in ("status", "logs", "down"):
-        _tell(compiled, sources, options.format)  # who only looks at what runs has read the warnings before
+        _tell(compiled.diagnostics, sources, options.format)  # who only looks at what runs has read the warnings before
     return _on_nodes(command, options, compiled, sources)
 
 
@@ -283,18 +307,23 @@ class _Spec:
 
         return [Source(*each) for each in self.inputs]
 
+    def judged(self, purpose: Purpose, beside: Callable[[str], bytes]) -> Judged:
+        """What is found in it, with nothing told yet."""
+        from compiler.compile import Judged, judge_spec  # noqa: PLC0415
+
+        if self._unreadable:
+            return Judged(None, self._unreadable, is_sound=False)  # type: ignore[arg-type]
+        judged: Judged = _uncollected(judge_spec, self.sources, purpose, beside)
+        return judged
+
     def compiled(self, purpose: Purpose, beside: Callable[[str], bytes]) -> Compiled:
         """The compilation, with nothing told yet."""
         from compiler.compile import Compiled, compile_spec  # noqa: PLC0415
 
         if self._unreadable:
             return Compiled(None, self._unreadable)  # type: ignore[arg-type]
-        gc.disable()  # many small objects, and none of them garbage: the collector would walk them again and again
-        try:
-            return compile_spec(self.sources, purpose, beside)
-        finally:
-            gc.freeze()
-            gc.enable()
+        compiled: Compiled = _uncollected(compile_spec, self.sources, purpose, beside)
+        return compiled
 
     def recalled(self, memo: Memo) -> Known | None:
         """What is known of it, told as it was the first time; None when it must be found out."""
@@ -309,15 +338,23 @@ class _Spec:
         return known
 
 
-def _known(compiled: Compiled, sources: Sequence[Source]) -> Known:
+def _uncollected(make: Callable[..., Any], *words: object) -> Any:
+    """Makes many small objects, none of them garbage: the collector would walk them again and again."""
+    gc.disable()
+    try:
+        return make(*words)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _known(found: Sequence[Located], plan: Plan, sources: Sequence[Source]) -> Known:
     """What a later run may tell of this one."""
     from compiler import report  # noqa: PLC0415
     from compiler.memo import Known  # noqa: PLC0415
 
-    assert compiled.plan is not None  # noqa: S101 - of a spec with faults nothing is kept
-    found = compiled.diagnostics
     if len(found) > _MOST_KEPT:
-        return Known({}, _summary(compiled.plan), warned=True)
+        return Known({}, _summary(plan), warned=True)
     told = {
         "text": report.as_text(found, sources, colour=False),
         "colour": report.as_text(found, sources, colour=True),
@@ -325,12 +362,12 @@ def _known(compiled: Compiled, sources: Sequence[Source]) -> Known:
         "github": report.as_github(found),
         "count": report.count(found),
     }
-    return Known(told, _summary(compiled.plan), warned=bool(found))
+    return Known(told, _summary(plan), warned=bool(found))
 
 
 def _compiled_from(options: argparse.Namespace, purpose: Purpose) -> tuple[list[Source], Compiled]:
     sources, compiled = _compiled_of(options, purpose)
-    _tell(compiled, sources, options.format)
+    _tell(compiled.diagnostics, sources, options.format)
     return sources, compiled
 
 
@@ -386,11 +423,10 @@ def _unreadable(name: str, fault: OSError) -> object:
     return Located("error", "unreadable", message, "", Place(name, 1, 1, 1), hint, secret=False)
 
 
-def _tell(compiled: Compiled, sources: Sequence[Source], form: str) -> None:
+def _tell(found: Sequence[Located], sources: Sequence[Source], form: str) -> None:
     """Diagnostics for people go to stderr; those for programs are the result, and go to stdout."""
     from compiler import report  # noqa: PLC0415
 
-    found = compiled.diagnostics
     if form == "json":
         sys.stdout.write(report.as_json(found))
     elif form == "github":

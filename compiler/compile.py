@@ -41,6 +41,20 @@ class Compiled(NamedTuple):
     subject: Subject | None = None
 
 
+class Judged(NamedTuple):
+    """What a spec says, judged.
+
+    Attributes:
+        subject: The cluster with all that is known about it, or None when the spec could not be read as one.
+        diagnostics: The faults and warnings, at their places.
+        is_sound: It has no fault, so there is a plan.
+    """
+
+    subject: Subject | None
+    diagnostics: tuple[Located, ...]
+    is_sound: bool
+
+
 def nothing_beside(path: str) -> bytes:
     """For a spec that stands alone: no file that it names is there."""
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
@@ -48,16 +62,32 @@ def nothing_beside(path: str) -> bytes:
 
 def compile_spec(sources: Sequence[Source], purpose: Purpose = "render", beside: Beside = nothing_beside) -> Compiled:
     """The plan of the spec in the first source, the others laid onto it; `beside` reads the files that it names."""
+    judged = judge_spec(sources, purpose, beside)
+    plan = planned(judged.subject, purpose) if judged.subject and judged.is_sound else None
+    return Compiled(plan, judged.diagnostics, judged.subject)
+
+
+def judge_spec(sources: Sequence[Source], purpose: Purpose = "render", beside: Beside = nothing_beside) -> Judged:
+    """Everything of the compilation but the plan."""
     loaded = load(sources)
     found = loaded.diagnostics
-    plan = subject = None
+    subject = None
     if loaded.cluster is not None:
         subject = _subject(loaded.cluster, beside)
         found = (*found, *_judged(subject, purpose))
-        plan = None if has_errors(found) else _lowered(subject, purpose)
     elif loaded.rest is not None:
         found = (*found, *_judged_in_part(loaded.rest, beside))
-    return Compiled(plan, locate(found, sources, loaded.entries) if found else (), subject)
+    sound = subject is not None and not has_errors(found)
+    return Judged(subject, locate(found, sources, loaded.entries) if found else (), sound)
+
+
+def planned(subject: Subject, purpose: Purpose = "render") -> Plan:
+    """The plan of what was found to be sound."""
+    from compiler.lower import lower  # noqa: PLC0415
+
+    if purpose != "discover" or subject.accelerator is None:
+        return lower(subject)
+    return lower(subject._replace(cluster=_without_misfits(subject.cluster, subject.accelerator)))
 
 
 def _subject(cluster: Cluster, beside: Beside) -> Subject:
@@ -83,14 +113,6 @@ def _judged_in_part(rest: Remainder, beside: Beside) -> tuple[Diagnostic, ...]:
 
     found = judge(_subject(rest.cluster, beside), RULES_OF_A_PART)
     return tuple(each._replace(path=in_whole(each.path), related=in_whole(each.related)) for each in found)
-
-
-def _lowered(subject: Subject, purpose: Purpose) -> Plan:
-    from compiler.lower import lower  # noqa: PLC0415
-
-    if purpose != "discover" or subject.accelerator is None:
-        return lower(subject)
-    return lower(subject._replace(cluster=_without_misfits(subject.cluster, subject.accelerator)))
 
 
 def _without_misfits(cluster: Cluster, known: Accelerator) -> Cluster:

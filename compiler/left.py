@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+MANY = 128  # folders for each of two processes, at least: to begin the second takes as long as to write so many
+
 
 class LeftFolder(NamedTuple):
     """A folder that was left.

@@ -93,12 +93,12 @@ class Memo:
         self._named.clear()
         return None
 
-    def left(self, name: str) -> Left | None:
-        """What this program left of the bundle of this name, whatever the spec was; None when that is not known."""
+    def left(self) -> tuple[str, Left] | None:
+        """The bundle's name and what this program left of it, whatever the spec was; None when that is not known."""
         try:
             memo = self._memo
-            if memo["key"][:2] == self._key[:2] and memo["known"]["name"] == name:
-                return _left(memo["left"])
+            if self._root and memo["key"][:2] == self._key[:2]:
+                return memo["known"]["name"], _left(memo["left"])
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             pass  # as above
         return None

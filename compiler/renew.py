@@ -1,162 +1,286 @@
-"""Takes over what an old bundle has already: a second name for each file that stays, and no second copy.
+"""Renews a bundle of which little changes: all there is gets a second name, then what differs is put in its place.
 
-Which files stay is known by what the last run left, and by that alone: whatever lies there otherwise, in any way, is
-`Changed`, and the whole folder is looked at instead.
+What lies there is known by what the last run left, and by that alone: when anything is otherwise, in any way, the whole
+folder is looked at instead. Of many folders a second process looks at them and gives the names, while the first one
+still plans and prints what they are to hold.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from array import array
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
-from compiler.left import LeftFolder
+from compiler.bundle import digests_of
+from compiler.left import MANY, Left, LeftFolder
 from compiler.manifest import MANIFEST
+from compiler.stage import Writer
 from compiler.stamp import is_as_left, stamp_of
 from compiler.survey import FOLDER, Change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from compiler.bundle import Parts
-    from compiler.left import Left
-
-MANY = 128  # folders for each of two processes, at least: to begin the second takes as long as to write so many
+    from compiler.bundle import File, Parts
 
 
-class Changed(Exception):  # noqa: N818 - named for what happened; nothing here is a bug
-    """Something is not as it was left."""
+_AS_LEFT = "as left"
 
 
-class Kept(NamedTuple):
-    """What of an old bundle stays.
+class Differs(Exception):  # noqa: N818 - named for what is found; nothing here is a bug
+    """The old bundle is not as it was left, its files cannot have second names, or too much differs."""
+
+
+class Same(Exception):  # noqa: N818 - as above
+    """The old bundle is the new one."""
+
+
+class Renewal:
+    """The renewal of one old bundle.
 
     Attributes:
-        old: A descriptor of its folder.
-        until: When it was left; see `compiler.left`.
-        folders: By their indices in the new bundle, the folders of which every file stays.
-        gone: The folders of which some files change, or all go; the topmost one is none of them.
+        root: A descriptor of the output folder.
+        old: A descriptor of the bundle's folder in it.
+        left: What the last run left there.
     """
 
-    old: int
-    until: int
-    folders: Mapping[int, LeftFolder]
-    gone: Sequence[LeftFolder]
+    def __init__(self, root: int, old: int, left: Left) -> None:
+        self.root, self.old, self.left = root, old, left
+        self._ending = ExitStack()
+        self._stage = -1
+        self._say: Callable[[str], None] = _nothing
+        self._look: Callable[[], bool] = lambda: _is_as_left(old, left)
+        self._name: Callable[[], list[int] | None] = lambda: _named(old, left, self._stage)
 
+    def begin_beside(self) -> None:
+        """Let a second process look at the old bundle now, and give the second names as soon as it is told where."""
+        from compiler.beside import Word, beside  # noqa: PLC0415 - a small bundle needs none
 
-NOTHING = Kept(-1, 0, {}, ())
+        looked, where = (self._ending.enter_context(Word()) for _ in range(2))
 
+        def second(wanted: Callable[[], None]) -> list[int] | None:
+            as_left = _is_as_left(self.old, self.left, wanted)
+            looked.say(_AS_LEFT if as_left else "changed")
+            if not as_left or not (name := where.heard()):
+                return None
+            return _named(self.old, self.left, os.open(name, FOLDER, dir_fd=self.root), wanted)
 
-def kept_of(old: int, left: Left, parts: Parts) -> Kept:
-    """What stays of an old bundle, when the new one comes in these parts.
+        self._name, self._say = self._ending.enter_context(beside(second)), where.say
+        self._look = lambda: looked.heard() == _AS_LEFT
 
-    Raises:
-        Changed: The old one is not as it was left: its own folder, or a folder that does not stay.
-    """
-    top, *folders = left.folders
-    have = {folder.name: folder for folder in folders}
-    if not left.alone or set(os.listdir(old)) != {*top.names, *have}:
-        raise Changed
-    stay = {}
-    for index, folder in enumerate(parts.folders):
-        before = have.get(folder.name)
-        if before is not None and before.key == folder.key:
-            stay[index] = have.pop(folder.name)
-    kept = Kept(old, left.until, stay, list(have.values()))
-    for name, stamp in zip(top.names, top.stamps[1:], strict=True):
-        _check(kept, name, stamp)
-    for gone in kept.gone:
-        _check_all(kept, gone)
-    return kept
+    def into(self, name: str, stage: int) -> None:
+        """Give the names in this staged folder: its name in the output folder, and it itself, open."""
+        self._stage = stage
+        self._say(name)
 
+    @cached_property
+    def is_as_left(self) -> bool:
+        """Whether the old bundle is as it was left, in every way, and nothing foreign lies in it."""
+        return self._look()
 
-def keep(kept: Kept, folder: LeftFolder, stage: int) -> int:
-    """Give all files of a folder that stays second names in the open folder `stage`; the stamp of their new folder.
+    def amended(self, where: str, parts: Parts) -> Left:
+        """The staged folder, with all of the old bundle that stays, made to hold these parts.
 
-    Raises:
-        Changed: It is not as it was left, or its files cannot have second names here.
-    """
-    _check_all(kept, folder)
-    prefix = f"{folder.name}/"
-    try:
-        os.mkdir(folder.name, 0o755, dir_fd=stage)
-        for name in folder.names:
-            path = prefix + name
-            os.link(path, path, src_dir_fd=kept.old, dst_dir_fd=stage, follow_symlinks=False)
-        status = os.lstat(folder.name, dir_fd=stage)
-    except OSError as error:
-        raise Changed from error
-    if stat.S_IMODE(status.st_mode) != 0o755:  # noqa: PLR2004 - the umask or an access list took something of it
-        raise Changed
-    return stamp_of(status)
+        Args:
+            where: The path that it will have when published, for messages.
+            parts: All of the new bundle.
 
+        Returns:
+            What is left then.
 
-def _check_all(kept: Kept, folder: LeftFolder) -> None:
-    if stamp_of(_status(kept, folder.name)) != folder.stamps[0]:  # something was added to it, or taken out
-        raise Changed
-    prefix, stamps = f"{folder.name}/", folder.stamps[1:]
-    for name, stamp in zip(folder.names, stamps, strict=True):
-        _check(kept, prefix + name, stamp)
+        Raises:
+            Differs: It cannot be amended, or it would be no less work than to write it.
+            Same: There is nothing to amend.
+            WriteRefused: The system would not; names the file and the cause.
+            RuntimeError: The second process was ended by somebody.
+        """
+        old = {folder.name: folder for folder in self.left.folders[1:]}
+        stays = [_if_same(old.get(folder.name), folder.key) for folder in parts.folders]
+        # To give second names and to take the first ones takes as long as to write.
+        if not self.is_as_left or 2 * (len(stays) - stays.count(None)) < len(stays):
+            raise Differs
+        above = parts.above()
+        listed = [parts.listed(index, each.digests) if each else b"" for index, each in enumerate(stays)]
+        if None not in stays and len(stays) == len(old) and self._has_on_top([*above, parts.last(listed)]):
+            raise Same
+        stamps = self._name()
+        if stamps is None:
+            raise Differs
+        named, writer = dict(zip(old, stamps, strict=True)), Writer(self._stage, where)
+        for goes in old.keys() - {each.name for each in stays if each}:
+            _remove(self._stage, old[goes])
+        folders = []
+        for index, each in enumerate(stays):
+            if each:
+                folders.append(each._replace(stamps=array("q", [named[each.name], *each.stamps[1:]])))
+            else:
+                folders.append(writer.folder(parts, index))
+                listed[index] = parts.listed(index, folders[-1].digests)
+        return Left([writer.top(parts, above, listed), *folders], alone=True, until=0)
 
+    def _has_on_top(self, files: Sequence[File]) -> bool:
+        top = self.left.folders[0]
+        return list(top.names) == [file.path for file in files] and top.digests == digests_of(files)
 
-def _check(kept: Kept, path: str, stamp: int) -> None:
-    if not is_as_left(_status(kept, path), stamp, kept.until):
-        raise Changed
+    def end(self) -> None:
+        """Nothing more is given a name after this."""
+        self._ending.close()
 
+    def empty(self, processes: int) -> bool:
+        """Empty the old bundle, when all that stays has second names; False when something is in the way.
 
-def _status(kept: Kept, path: str) -> os.stat_result:
-    try:
-        return os.lstat(path, dir_fd=kept.old)
-    except OSError as error:
-        raise Changed from error
-
-
-def empty(kept: Kept, top: LeftFolder, processes: int) -> bool:
-    """Empty an old bundle of which most has second names in the new one; False when something is in the way.
-
-    The manifest goes last, as in `compiler.retire`, which ends what is begun here.
-    """
-    try:
-        for folder in kept.gone:
-            _remove(kept.old, folder)
-        if not _released(kept, processes):
-            return False
-        for name in sorted(top.names, key=lambda name: name == MANIFEST):
-            os.unlink(name, dir_fd=kept.old)
-    except OSError:
-        return False
-    return True
-
-
-def _released(kept: Kept, processes: int) -> bool:
-    """Releases all that is kept, half of much in a second process; False when something is in the way of that one."""
-    which = list(kept.folders)
-    if processes == 1 or len(which) < 2 * MANY:
-        _release(kept, which)
-        return True
-    from compiler.beside import beside  # noqa: PLC0415 - a small bundle needs none
-
-    def second(wanted: Callable[[], None]) -> bool:
+        The manifest goes last, as in `compiler.retire`, which ends what is begun here.
+        """
         try:
-            _release(kept, which[len(which) // 2 :], wanted)
+            if not self._emptied(processes):
+                return False
+            for name in sorted(self.left.folders[0].names, key=lambda name: name == MANIFEST):
+                os.unlink(name, dir_fd=self.old)
         except OSError:
             return False
         return True
 
-    with beside(second) as result:
-        _release(kept, which[: len(which) // 2])
-        done: bool = result()
-    return done
+    def _emptied(self, processes: int) -> bool:
+        """Removes all folders, half of many in a second process; False when something is in the way of that one."""
+        folders = self.left.folders[1:]
+        if processes == 1 or len(folders) < 2 * MANY:
+            _remove_each(self.old, folders)
+            return True
+        from compiler.beside import beside  # noqa: PLC0415 - as above
+
+        half = len(folders) // 2
+
+        def second(wanted: Callable[[], None]) -> bool:
+            try:
+                _remove_each(self.old, folders[half:], wanted)
+            except OSError:
+                return False
+            return True
+
+        with beside(second) as result:
+            _remove_each(self.old, folders[:half])
+            done: bool = result()
+        return done
 
 
-def changes_between(before: Left, after: Left, kept: Kept) -> tuple[Change, ...]:
-    """What changed between two bundles of which some folders are kept."""
-    stay = {folder.name for folder in kept.folders.values()}
-    old = {each.name: each for each in (before.folders[0], *kept.gone)}
-    new = {each.name: each for each in after.folders if each.name not in stay}
+@contextmanager
+def renewing(root: str, name: str, left: Left | None, processes: int) -> Iterator[Renewal | None]:
+    """While the block runs, the bundle that was left can be renewed; None when nothing was, or nothing lies there.
+
+    Of a large one a second process begins at once to look at it.
+    """
+    with ExitStack() as opened:
+        renewal = left and _opened(root, name, left, opened)
+        if renewal and processes > 1 and len(renewal.left.folders) > 2 * MANY:
+            renewal.begin_beside()
+        yield renewal
+
+
+def _opened(root: str, name: str, left: Left, opened: ExitStack) -> Renewal | None:
+    try:
+        top = os.open(root, FOLDER)
+        opened.callback(_let_go, top)
+        old = os.open(name, FOLDER, dir_fd=top)
+        opened.callback(_let_go, old)
+    except OSError:
+        return None  # whoever writes there tells what it is
+    renewal = Renewal(top, old, left)
+    opened.callback(renewal.end)
+    return renewal
+
+
+def _let_go(folder: int) -> None:
+    with suppress(OSError):  # nothing was written through it that could be lost
+        os.close(folder)
+
+
+def _nothing(_: str) -> None:
+    """Says it to nobody."""
+
+
+def _if_same(folder: LeftFolder | None, key: bytes) -> LeftFolder | None:
+    return folder if folder is not None and folder.key == key else None
+
+
+def _is_as_left(old: int, left: Left, wanted: Callable[[], None] = lambda: None) -> bool:
+    top, *folders = left.folders
+    if not left.alone or set(os.listdir(old)) != {*top.names, *(folder.name for folder in folders)}:
+        return False
+    try:
+        for folder in left.folders:
+            wanted()
+            if not _is_folder_as_left(old, folder, left.until):
+                return False
+    except OSError:
+        return False  # something is missing
+    return True
+
+
+def _is_folder_as_left(old: int, folder: LeftFolder, until: int) -> bool:
+    prefix = f"{folder.name}/" if folder.name else ""
+    # When something was added to a folder, or taken out, it has another date.
+    if prefix and stamp_of(os.lstat(folder.name, dir_fd=old)) != folder.stamps[0]:
+        return False
+    return all(
+        is_as_left(os.lstat(prefix + name, dir_fd=old), stamp, until)
+        for name, stamp in zip(folder.names, folder.stamps[1:], strict=True)
+    )
+
+
+def _named(old: int, left: Left, stage: int, wanted: Callable[[], None] = lambda: None) -> list[int] | None:
+    """Gives all that was left a second name in the open folder `stage`.
+
+    Returns:
+        The stamp of each folder there; None when they cannot have second names there, as it seems.
+    """
+    try:
+        return [_given(old, folder, stage, wanted) for folder in left.folders[1:]]
+    except OSError:
+        return None
+
+
+def _given(old: int, folder: LeftFolder, stage: int, wanted: Callable[[], None]) -> int:
+    """Gives all files of a folder second names in the open folder `stage`; the stamp of their new folder."""
+    wanted()
+    prefix = f"{folder.name}/"
+    os.mkdir(folder.name, 0o755, dir_fd=stage)
+    for name in folder.names:
+        path = prefix + name
+        os.link(path, path, src_dir_fd=old, dst_dir_fd=stage, follow_symlinks=False)
+    status = os.lstat(folder.name, dir_fd=stage)
+    if stat.S_IMODE(status.st_mode) != 0o755:  # noqa: PLR2004 - the umask or an access list took something of it
+        raise PermissionError(folder.name)
+    return stamp_of(status)
+
+
+def _remove_each(top: int, folders: Sequence[LeftFolder], wanted: Callable[[], None] = lambda: None) -> None:
+    for folder in folders:
+        wanted()
+        _remove(top, folder)
+
+
+def _remove(top: int, folder: LeftFolder) -> None:
+    """Removes a folder with its files, and no other file; OSError when something is in the way."""
+    here = os.open(folder.name, FOLDER, dir_fd=top)
+    try:
+        for name in folder.names:
+            os.unlink(name, dir_fd=here)
+    finally:
+        os.close(here)
+    os.rmdir(folder.name, dir_fd=top)
+
+
+def changes_between(before: Left, after: Left) -> tuple[Change, ...]:
+    """What changed between two bundles."""
+    then_all, now_all = ({each.name: (each.digests, *each.names) for each in left.folders} for left in (before, after))
+    differ = {name for name, _ in then_all.items() ^ now_all.items()}
+    old, new = ({each.name: each for each in left.folders if each.name in differ} for left in (before, after))
     nothing = LeftFolder("", (), b"", b"", ())
     changes = []
-    for folder in old.keys() | new.keys():
+    for folder in differ:
         then, now = old.get(folder, nothing), new.get(folder, nothing)
         for name in {*then.names, *now.names}:
             was, is_ = then.digest(name), now.digest(name)
@@ -166,21 +290,3 @@ def changes_between(before: Left, after: Left, kept: Kept) -> tuple[Change, ...]
             if was != is_:
                 changes.append(Change(f"{folder}/{name}".removeprefix("/"), kind))
     return tuple(sorted(changes))
-
-
-def _release(kept: Kept, which: Iterable[int], wanted: Callable[[], None] = lambda: None) -> None:
-    """Takes the first names of what stays out of an old bundle: of the folders of these indices."""
-    for index in which:
-        wanted()
-        _remove(kept.old, kept.folders[index])
-
-
-def _remove(old: int, folder: LeftFolder) -> None:
-    """Removes a folder with its files, and no other file; OSError when something is in the way."""
-    here = os.open(folder.name, FOLDER, dir_fd=old)
-    try:
-        for name in folder.names:
-            os.unlink(name, dir_fd=here)
-    finally:
-        os.close(here)
-    os.rmdir(folder.name, dir_fd=old)

@@ -10,19 +10,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from compiler.bundle import digests_of, mode_of
-from compiler.left import Left, LeftFolder
+from compiler.left import MANY, Left, LeftFolder
 from compiler.refusal import refusal
-from compiler.renew import MANY, Changed, keep
 from compiler.stamp import stamp_of
 from compiler.survey import FOLDER, Foreign, open_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from compiler.bundle import File, Parts
-    from compiler.renew import Kept
 
-    _Made = dict[int, list[tuple[LeftFolder | int, bytes]]]
+    _Made = dict[int, list[tuple[LeftFolder, bytes]]]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 # What link(2) answers for a file that cannot have a second name here.
@@ -33,50 +31,30 @@ _CHUNK = 1 << 20
 _TURN = 64  # folders, at least
 
 
-def write_files(stage: int, where: str, files: Iterable[File]) -> None:
-    """Write all files below the open folder `stage`, with their exact modes whatever the umask.
-
-    Args:
-        stage: A descriptor of the staged folder.
-        where: The path that they will have when published, for messages.
-        files: In the bundle's order, in which files of one folder are neighbours.
-
-    Raises:
-        WriteRefused: The system would not; names the file and the cause.
-    """
-    _Writer(stage, where).write(files)
-
-
-def write_parts(stage: int, where: str, parts: Parts, processes: int, kept: Kept) -> Left:
-    """Write all files as `write_files` does, or keep those that are `kept`; of many, a second process does some.
+def write_parts(stage: int, where: str, parts: Parts, processes: int) -> Left:
+    """Write all files as `Writer.write` does; of many folders, a second process writes some.
 
     Returns:
         What lies there then; it is not yet known until when.
 
     Raises:
         WriteRefused: The system would not; names the file and the cause.
-        Changed: What was to be kept is not as it was left, or cannot have a second name.
         RuntimeError: The second process was ended by somebody.
     """
-    making = _Making(stage, where, parts, kept)
+    making = _Making(stage, where, parts)
     if processes > 1 and len(parts.folders) >= 2 * MANY:
         from compiler.beside import Turns, beside  # noqa: PLC0415 - a small bundle is written before another process is there
 
-        with Turns(len(making.turns)) as turns, beside(lambda wanted: making.others(turns, wanted)) as result:
+        with Turns(len(making.turns)) as turns, beside(lambda wanted: making.made(turns, wanted)) as result:
             above = parts.above()
             made = making.made(turns)
-            others = result()
-        if others is None:
-            raise Changed
-        made |= others
+            made |= result()
     else:
         above = parts.above()
         made = making.made(range(len(making.turns)))
-    folders, listed = making.in_order(made)
-    top = [*above, parts.last(listed)]
-    stamps = _Writer(stage, where).write(top)
-    own = LeftFolder("", [file.path for file in top], bytes(32), digests_of(top), array("q", [0, *stamps]))
-    return Left([own, *folders], alone=True, until=0)
+    each = [folder for turn in range(len(making.turns)) for folder in made[turn]]
+    folders, listed = [left for left, _ in each], [listed for _, listed in each]
+    return Left([Writer(stage, where).top(parts, above, listed), *folders], alone=True, until=0)
 
 
 class _Making:
@@ -86,57 +64,51 @@ class _Making:
         turns: The folders of each turn.
     """
 
-    def __init__(self, stage: int, where: str, parts: Parts, kept: Kept) -> None:
-        self._parts, self._kept = parts, kept
-        self._writer = _Writer(stage, where)
+    def __init__(self, stage: int, where: str, parts: Parts) -> None:
+        self._parts = parts
+        self._writer = Writer(stage, where)
         count = len(parts.folders)
         size = max(_TURN, count // 2048)  # `beside.Turns` has room for twice as many
         self.turns = [range(first, min(first + size, count)) for first in range(0, count, size)]
 
     def made(self, turns: Iterable[int], wanted: Callable[[], None] = lambda: None) -> _Made:
-        """Of each folder of these turns what was left, or its stamp if it is kept, and what the manifest says."""
+        """Of each folder of these turns what was left, and what the manifest says."""
         return {turn: [self._folder(index, wanted) for index in self.turns[turn]] for turn in turns}
 
-    def others(self, turns: Iterable[int], wanted: Callable[[], None]) -> _Made | None:
-        """The same in a second process; None for what is Changed."""
-        try:
-            return self.made(turns, wanted)
-        except Changed:
-            return None
-
-    def in_order(self, made: _Made) -> tuple[list[LeftFolder], list[bytes]]:
-        """What was left of all folders, and what the manifest says of them."""
-        each = [folder for turn in range(len(self.turns)) for folder in made[turn]]
-        left = [self._left(index, folder) for index, (folder, _) in enumerate(each)]
-        return left, [listed for _, listed in each]
-
-    def _left(self, index: int, made: LeftFolder | int) -> LeftFolder:
-        if isinstance(made, LeftFolder):
-            return made
-        name, names, key, digests, stamps = self._kept.folders[index]
-        return LeftFolder(name, names, key, digests, array("q", [made, *stamps[1:]]))
-
-    def _folder(self, index: int, wanted: Callable[[], None]) -> tuple[LeftFolder | int, bytes]:
+    def _folder(self, index: int, wanted: Callable[[], None]) -> tuple[LeftFolder, bytes]:
         wanted()
-        stays = self._kept.folders.get(index)
-        if stays is not None:
-            return keep(self._kept, stays, self._writer.stage), self._parts.listed(index, stays.digests)
-        folder, files = self._parts.folders[index], self._parts.files(index)
-        digests, stamps = digests_of(files), self._writer.write(files)
-        own = stamp_of(os.lstat(folder.name, dir_fd=self._writer.stage))
-        left = LeftFolder(folder.name, folder.names, folder.key, digests, array("q", [own, *stamps]))
-        return left, self._parts.listed(index, digests)
+        left = self._writer.folder(self._parts, index)
+        return left, self._parts.listed(index, left.digests)
 
 
-class _Writer:
-    """Writes files below an open folder; remembers which folders are made."""
+class Writer:
+    """Writes files into a staged folder, with their exact modes whatever the umask."""
 
     def __init__(self, stage: int, where: str) -> None:
-        self.stage, self._where = stage, where
+        """A writer into the open folder `stage`, which will be at the path `where` when it is published."""
+        self._stage, self._where = stage, where
         self._made: set[str] = set()
 
+    def folder(self, parts: Parts, index: int) -> LeftFolder:
+        """Make and write the folder of this index; what is left then. Raises as `write` does."""
+        (name, names, key), files = parts.folders[index], parts.files(index)
+        digests, stamps = digests_of(files), self.write(files)
+        return LeftFolder(
+            name, names, key, digests, array("q", [stamp_of(os.lstat(name, dir_fd=self._stage)), *stamps])
+        )
+
+    def top(self, parts: Parts, above: Sequence[File], listed: Sequence[bytes]) -> LeftFolder:
+        """Write the files that lie in no folder, the manifest last; what is left then. Raises as `write` does."""
+        files = [*above, parts.last(listed)]
+        stamps = self.write(files)
+        return LeftFolder("", [file.path for file in files], bytes(32), digests_of(files), array("q", [0, *stamps]))
+
     def write(self, files: Iterable[File]) -> list[int]:
-        """The stamp of each file, in their order: nobody else has seen it yet."""
+        """Write these, of which those of one folder are neighbours; the stamp of each: nobody else has seen it yet.
+
+        Raises:
+            WriteRefused: The system would not; names the file and the cause.
+        """
         stamps = []
         here, folder, path = -1, None, ""
         try:
@@ -146,7 +118,7 @@ class _Writer:
                     if here >= 0:
                         os.close(here)
                     here = -1
-                    here, folder = make_folders(self.stage, above, self._made), above
+                    here, folder = make_folders(self._stage, above, self._made), above
                 stamps.append(_write_file(here, name, content, mode_of(executable=executable)))
         except OSError as error:
             raise refusal("write", f"{self._where}/{path}", error) from error

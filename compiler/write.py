@@ -12,7 +12,8 @@ import os
 import stat
 from array import array
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from compiler.bundle import Folder
 from compiler.exchange import UNSUPPORTED, exchange, flush, rename_to_free
@@ -21,21 +22,21 @@ from compiler.leftover import Place, recover
 from compiler.lock import locked, reading
 from compiler.manifest import MANIFEST, folders_of, is_clean, read_manifest
 from compiler.refusal import WriteRefused, refusal, shown
-from compiler.renew import NOTHING, Changed, changes_between, empty, kept_of
-from compiler.stage import carry, write_files, write_parts
+from compiler.renew import Differs, Same, changes_between, renewing
+from compiler.stage import Writer, carry, write_parts
 from compiler.stamp import stamp_of
 from compiler.survey import Change, Survey, open_folder, read_plain, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from compiler.bundle import Bundle, Parts
-    from compiler.renew import Kept
-    from compiler.survey import Foreign
+    from compiler.renew import Renewal
 
 Root = str | os.PathLike[str]  # the output folder
-__all__ = ["Change", "WriteRefused", "compare", "write"]
+T = TypeVar("T")
+__all__ = ["Change", "WriteRefused", "compare", "renewing", "write", "write_made"]
 
 _MOST_NAMED = 20
 
@@ -108,6 +109,30 @@ def write(  # noqa: PLR0913 - who writes says how
         WriteRefused: It could not be done, or not without losing something. The old bundle is whole.
     """
     _check(bundle)
+    with renewing(os.fspath(root), bundle.name, left, processes) as renewal:
+        return write_made(
+            bundle.name, lambda: bundle, root, renewal, force=force, lock_timeout=lock_timeout, processes=processes
+        )
+
+
+def write_made(  # noqa: PLR0913 - as above
+    name: str,
+    make: Callable[[], Bundle],
+    root: Root,
+    renewal: Renewal | None,
+    *,
+    force: bool,
+    lock_timeout: float,
+    processes: int,
+) -> Written:
+    """Write the bundle of this name as `write` does, and have it made while a `renewal` copies what lies there."""
+
+    @cache
+    def made() -> Bundle:
+        bundle = make()
+        _check(bundle)
+        return bundle
+
     path = os.fspath(root)
     try:
         if not os.path.islink(path):
@@ -115,11 +140,14 @@ def write(  # noqa: PLR0913 - who writes says how
         top = _open_root(path)
     except OSError as error:
         raise refusal("make the folder", path, error) from error
-    place = Place(top, path, bundle.name)
+    if renewal and os.path.samestat(os.fstat(top), os.fstat(renewal.root)):
+        os.close(top)
+        top = os.dup(renewal.root)  # a lock on it is held by the renewal's second process, too
+    place = Place(top, path, name)
     with _refusing("write", place), locked(top, path, timeout=lock_timeout):
         recover(place)
-        renewed = _renewed(bundle, left, place, processes) if left else None
-        return renewed or _write(bundle, place, force=force, processes=processes)
+        renewed = _renewed(made, renewal, place, processes) if renewal else None
+        return renewed or _write(made(), place, force=force, processes=processes)
 
 
 def _check(bundle: Bundle) -> None:
@@ -173,9 +201,8 @@ def _write(bundle: Bundle, place: Place, *, force: bool, processes: int) -> Writ
             f"{shown(place.path)}: not as the compiler left it: {_listed(found.edited)}",
             "--force replaces what was edited by hand; --diff shows it",
         )
-    foreign = found.foreign if found else []
     try:
-        left = _publish(bundle, place, foreign, NOTHING, processes)
+        left = _put(bundle, place, found, processes)
     except BaseException as error:
         _clean_up(place, error)
         raise
@@ -192,28 +219,59 @@ def _end(place: Place, replaced: AbstractSet[str] = frozenset()) -> None:
         raise
 
 
-def _renewed(bundle: Bundle, before: Left, place: Place, processes: int) -> Written | None:
-    """Write a bundle that hardly differs from what was left; None, and all is as before, when too much does."""
-    old = _open_old(place) if bundle.parts else None
-    if bundle.parts is None or old is None:
+def _renewed(made: Callable[[], Bundle], renewal: Renewal, place: Place, processes: int) -> Written | None:
+    """Write a bundle over one that is as it was left; None when it is not, and nothing has been done."""
+    if not _is_at(place, renewal.old):
         return None
     try:
-        kept = kept_of(old, before, bundle.parts)
-        if 2 * len(kept.folders) < len(bundle.parts.folders):
-            return None  # to give second names and to take the first ones takes as long as to write
-        left = _publish(bundle, place, (), kept, processes)
-        assert left is not None  # noqa: S101 - it has parts
-        is_clean_end = empty(kept, before.folders[0], processes)
-    except Changed:
+        left = _amended(made, renewal, place) or _replaced(made(), renewal, place, processes)
+        is_clean_end = left and renewal.empty(processes)
+    except Same:
+        renewal.end()
         recover(place)
-        return None
+        return Written((), _until_now(renewal.left, place))
     except BaseException as error:
+        renewal.end()
         _clean_up(place, error)
         raise
-    finally:
-        os.close(old)
+    if left is None:
+        return None
     _end(place)
-    return Written(changes_between(before, left, kept), _until_now(left, place) if is_clean_end else None)
+    return Written(changes_between(renewal.left, left), _until_now(left, place) if is_clean_end else None)
+
+
+def _amended(made: Callable[[], Bundle], renewal: Renewal, place: Place) -> Left | None:
+    """Publish the old bundle with what differs put in its place; None when that cannot be, or is not worth it."""
+
+    def amend(name: str, stage: int) -> Left:
+        renewal.into(name, stage)
+        parts = made().parts
+        if parts is None:
+            raise Differs
+        return renewal.amended(place.path, parts)
+
+    try:
+        return _publish(place, renewal.old, amend)
+    except Differs:
+        return None
+
+
+def _replaced(bundle: Bundle, renewal: Renewal, place: Place, processes: int) -> Left | None:
+    """Publish all anew, with no look at what the old one holds; None when it is not known to be as it was left."""
+    as_left, parts = renewal.is_as_left, bundle.parts
+    renewal.end()
+    recover(place)
+    if not as_left or parts is None:
+        return None
+    return _publish(place, renewal.old, lambda _, stage: write_parts(stage, place.path, parts, processes))
+
+
+def _is_at(place: Place, folder: int) -> bool:
+    """Whether an open folder lies at the bundle's place."""
+    try:
+        return os.path.samestat(os.fstat(folder), os.lstat(place.name, dir_fd=place.root))
+    except FileNotFoundError:
+        return False
 
 
 def _until_now(left: Left | None, place: Place) -> Left | None:
@@ -312,29 +370,38 @@ def _listed(things: list[str]) -> str:
     return f"{named} and {more} more" if more > 0 else named
 
 
-def _publish(bundle: Bundle, place: Place, foreign: Sequence[Foreign], kept: Kept, processes: int) -> Left | None:
-    """Stage the bundle and put it at its place by one call; the old one is then at the staged name."""
-    old, left = _open_old(place), None
+def _put(bundle: Bundle, place: Place, found: Survey | None, processes: int) -> Left | None:
+    """Publish the bundle with what is foreign in the old one; what is left then, of a bundle in parts."""
+    old, foreign = _open_old(place), found.foreign if found else []
+
+    def fill(_: str, stage: int) -> Left | None:
+        if old is not None:
+            carry(old, stage, place.path, foreign)
+        if bundle.parts:
+            return write_parts(stage, place.path, bundle.parts, processes)._replace(alone=not foreign)
+        Writer(stage, place.path).write(bundle.files)
+        return None
+
     try:
-        name, stage = _stage(place)
-        try:
-            if old is not None:
-                carry(old, stage, place.path, foreign)
-            if bundle.parts:
-                left = write_parts(stage, place.path, bundle.parts, processes, kept)._replace(alone=not foreign)
-            else:
-                write_files(stage, place.path, bundle.files)
-            flush(stage)
-        finally:
-            os.close(stage)
-        if old is None:
-            rename_to_free(place.root, name, place.root, place.name)
-        else:
-            _swap(place, name, old)
+        return _publish(place, old, fill)
     finally:
         if old is not None:
             os.close(old)
-    return left
+
+
+def _publish(place: Place, old: int | None, fill: Callable[[str, int], T]) -> T:
+    """Have a folder filled and put it at its place by one call; the old one is then where it was staged."""
+    name, stage = _stage(place)
+    try:
+        filled = fill(name, stage)
+        flush(stage)
+    finally:
+        os.close(stage)
+    if old is None:
+        rename_to_free(place.root, name, place.root, place.name)
+    else:
+        _swap(place, name, old)
+    return filled
 
 
 def _stage(place: Place) -> tuple[str, int]:

@@ -49,13 +49,13 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
     monkeypatch.setenv(memo.VARIABLE, str(tmp_path / "cache"))
     made = Desk(tmp_path, capsys)
-    real = compiler.compile.compile_spec
+    real = compiler.compile.judge_spec
 
     def counted(*arguments: object) -> object:
         made.compiled += 1
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(compiler.compile, "compile_spec", counted)
+    monkeypatch.setattr(compiler.compile, "judge_spec", counted)
     return made
 
 

@@ -572,7 +572,7 @@ def test_the_old_bundle_returns_when_the_second_rename_fails(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-@pytest.mark.parametrize("where", ["carry", "write_files", "flush", "exchange"])
+@pytest.mark.parametrize("where", ["carry", "Writer", "flush", "exchange"])
 def test_an_interruption_leaves_the_old_bundle_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: type[BaseException]
 ) -> None:
@@ -725,11 +725,10 @@ for _ in range(6):
 
 HOLD = """
 import compiler.write
-real = compiler.write.write_files
 def slow(*arguments):
     print("holding", flush=True)
     time.sleep(60)
-compiler.write.write_files = slow
+compiler.write.Writer = slow
 write(nodes([0]), Path({root!r}))
 """
 
