@@ -1,8 +1,6 @@
 """`python -m compiler` is the program `compiler`."""
 
-import sys
-
-from compiler.cli import main
+from compiler.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

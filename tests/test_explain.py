@@ -158,6 +158,17 @@ def test_an_answer_that_cannot_be_written_is_no_bug(words: tuple[str, ...]) -> N
     assert (closed.returncode, "Traceback" in closed.stderr) == (0, False)
 
 
+def test_warnings_that_nobody_wants_to_read_are_no_bug() -> None:
+    said = subprocess.run(
+        ("sh", "-c", f"{shlex.join((sys.executable, '-m', 'compiler', 'check', GUIDE))} 2>&-"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (said.returncode, said.stdout.startswith(GUIDE)) == (0, True)
+
+
 def test_a_file_that_is_none_is_not_waited_for(explain: Explain, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_bytes(b" " * (2**24 + 1))
