@@ -137,12 +137,9 @@ def write_made(  # noqa: PLR0913 - as above
     try:
         if not os.path.islink(path):
             os.makedirs(path, mode=0o755, exist_ok=True)
-        top = _open_root(path)
+        top = _open_root_of(renewal, path)
     except OSError as error:
         raise refusal("make the folder", path, error) from error
-    if renewal and os.path.samestat(os.fstat(top), os.fstat(renewal.root)):
-        os.close(top)
-        top = os.dup(renewal.root)  # a lock on it is held by the renewal's second process, too
     place = Place(top, path, name)
     with _refusing("write", place), locked(top, path, timeout=lock_timeout):
         recover(place)
@@ -178,6 +175,18 @@ def _open_root(path: str) -> int:
         real = shown(os.path.realpath(path))
         raise WriteRefused(f"{shown(path)} is a link to {real}", f"name the folder itself: {real}")
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+
+def _open_root_of(renewal: Renewal | None, path: str) -> int:
+    """The root; where a renewal has it open, as it has: then its second process holds a lock on it too."""
+    top = _open_root(path)
+    try:
+        if renewal and os.path.samestat(os.fstat(top), os.fstat(renewal.root)):
+            os.dup2(renewal.root, top, inheritable=False)
+    except BaseException:
+        os.close(top)
+        raise
+    return top
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from compiler.bundle import Bundle, File, file_of
+from compiler.bundle import Bundle, File, Folder, Parts, digests_of, file_of
 
 NODE_FILES = {"verify.sh": True, "docker-compose.yaml": False, "node.env": False}
 
@@ -19,9 +19,13 @@ class Seen(NamedTuple):
 
 def bundle_of(files: Mapping[str, bytes], *, name: str = "tiny") -> Bundle:
     made = [file_of(path, content, executable=path.endswith(".sh")) for path, content in files.items()]
-    listed = {file.path: {"sha256": file.sha256, "mode": f"{file.mode:04o}"} for file in made}
-    manifest = json.dumps({"format_version": 1, "files": listed}, indent=1).encode()
-    return bundle(name, sorted([*made, file_of("manifest.json", manifest)]))
+    return bundle(name, sorted([*made, manifest_of(made)]))
+
+
+def manifest_of(files: Iterable[File]) -> File:
+    """The manifest of these files."""
+    listed = {file.path: {"sha256": file.sha256, "mode": f"{file.mode:04o}"} for file in files}
+    return file_of("manifest.json", json.dumps({"format_version": 1, "files": listed}, indent=1).encode())
 
 
 def bundle(name: str, files: Iterable[File]) -> Bundle:
@@ -34,6 +38,32 @@ def nodes(which: Iterable[int], text: str = "old", *, name: str = "tiny") -> Bun
     """A bundle with a folder for each number in `which`, every file of which tells `text`."""
     files = {f"node-{node}/{file}": f"{text} {node} {file}\n".encode() for node in which for file in NODE_FILES}
     return bundle_of({"README.md": text.encode(), **files}, name=name)
+
+
+def in_parts(texts: Mapping[int, str], asked: Callable[[int], None] = lambda _: None) -> Bundle:
+    """A bundle in parts: the files of each node tell its text, the README all of them; `asked` is told what is made."""
+    made = {node: [file for file in nodes([node], text).files if "/" in file.path] for node, text in texts.items()}
+    readme = [file_of("README.md", repr(texts).encode())]
+    files = [*readme, *(file for each in made.values() for file in each)]
+    manifest = manifest_of(files)
+    order = list(made)
+    folders = [
+        Folder(f"node-{node}", [file.path.partition("/")[2] for file in made[node]], texts[node].encode().ljust(32))
+        for node in order
+    ]
+
+    def part(index: int) -> list[File]:
+        asked(order[index])
+        return made[order[index]]
+
+    def last(listed: object) -> File:
+        assert listed == [b"%d " % node + digests_of(made[node]) for node in order]
+        return manifest
+
+    above = ["README.md", "manifest.json"]
+    parts = Parts(above, lambda: readme, folders, part, lambda index, own: b"%d " % order[index] + own, last)
+    every = [*files, manifest]
+    return Bundle("tiny", lambda: (file.path for file in every), lambda: iter(every), lambda: parts)
 
 
 def seen(folder: Path) -> dict[str, Seen]:

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import children, until
 from small_bundles import expected, names, nodes, seen
 
 from compiler.beside import beside
 from compiler.bundle import Bundle, File, Folder, Parts
 from compiler.compile import compile_spec
+from compiler.left import MANY
 from compiler.render import render
-from compiler.renew import MANY
 from compiler.source import Source
 from compiler.write import WriteRefused, write
 
@@ -25,17 +26,6 @@ SPEC = (
     "version: 1\nname: many\naccelerator: atlas-a2\nimage: quay.io/ascend/vllm-ascend:v0.11.0\ncache: /mnt/cache\n"
     "defaults: {interface: eth0}\nserve: {model: /root/.cache/models/large}\nnodes:\n"
 )
-
-
-def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def children() -> set[str]:
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split())
 
 
 def test_what_the_task_gives_comes_back() -> None:

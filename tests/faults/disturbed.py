@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from small_bundles import Seen, expected, names, put_foreign, seen
-from writer import NEW, OLD
+from writer import PAIRS
 
 from compiler.write import write
 
@@ -19,7 +19,7 @@ LEFTOVERS = (".tiny.new", ".tiny.old")
 
 
 class Writers:
-    """Processes that write `NEW`, one at a time, each waiting until it is let go."""
+    """Processes that write a bundle, one at a time, each waiting until it is let go."""
 
     def __init__(self) -> None:
         self._server = subprocess.Popen(
@@ -30,8 +30,8 @@ class Writers:
             text=True,
         )
 
-    def ready(self, root: Path) -> int:
-        return int(self._ask(str(root)))
+    def ready(self, pair: str, root: Path) -> int:
+        return int(self._ask(f"{pair} {root}"))
 
     def go(self) -> None:
         assert self._server.stdin is not None
@@ -63,30 +63,32 @@ def writers() -> Iterator[Writers]:
 
 
 @contextmanager
-def prepared(*, over_old: bool) -> Iterator[tuple[Path, dict[str, Seen]]]:
-    """A root in memory, where a flush costs nothing: empty, or with the old bundle and foreign files."""
+def prepared(pair: str, *, over_old: bool) -> Iterator[tuple[Path, dict[str, Seen]]]:
+    """A root in memory, where a flush costs nothing: empty, or with the old bundle, and foreign files if unknown."""
     memory = MEMORY if os.access(MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory, prefix="write-") as folder:
         root = Path(folder)
         foreign: dict[str, Seen] = {}
         if over_old:
-            write(OLD, root)
-            foreign = put_foreign(root / "tiny")
+            old, _, is_known = PAIRS[pair]
+            write(old, root)
+            foreign = {} if is_known else put_foreign(root / "tiny")
         yield root, foreign
 
 
-def judge(root: Path, foreign: dict[str, Seen], outcome: str, *, may_be_absent: bool) -> str:
+def judge(pair: str, root: Path, foreign: dict[str, Seen], outcome: str, *, may_be_absent: bool) -> str:
     """Hold every promise against the disk as it is, and after the next run; tells which bundle lay there."""
     left = [name for name in names(root) if name != "tiny"]
     assert all(name.startswith(LEFTOVERS) for name in left), left
-    found = published(root, foreign, may_be_absent=may_be_absent)
+    found = published(pair, root, foreign, may_be_absent=may_be_absent)
     if outcome == "done":
         assert (found, left) == ("new", [])
     elif outcome != "killed":
         assert outcome.startswith("refused: "), outcome
         assert all(name in outcome or pattern_of(name) in outcome for name in left), (left, outcome)
-    write(NEW, root)
-    assert seen(root / "tiny") == expected(NEW, foreign)
+    new = PAIRS[pair][1]
+    write(new, root)
+    assert seen(root / "tiny") == expected(new, foreign)
     assert names(root) == ["tiny"]
     return found
 
@@ -96,12 +98,12 @@ def pattern_of(name: str) -> str:
     return f"{name.partition('-')[0]}-*"
 
 
-def published(root: Path, foreign: dict[str, Seen], *, may_be_absent: bool) -> str:
+def published(pair: str, root: Path, foreign: dict[str, Seen], *, may_be_absent: bool) -> str:
     if not (root / "tiny").exists():
         assert may_be_absent
         return "none"
-    now = seen(root / "tiny")
-    if now == expected(NEW, foreign):
+    now, (old, new, _) = seen(root / "tiny"), PAIRS[pair]
+    if now == expected(new, foreign):
         return "new"
-    assert now == expected(OLD, foreign)
+    assert now == expected(old, foreign)
     return "old"

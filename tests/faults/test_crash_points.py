@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from disturbed import Writers, judge, prepared, writers
+from writer import PAIRS
 
 STRACE = shutil.which("strace")
 pytestmark = pytest.mark.skipif(STRACE is None and not os.environ.get("CI"), reason="needs strace")
@@ -23,6 +24,8 @@ SCENARIOS = {
     "first": [],
     "over an old one": [],
     "without exchange": ["-e", "inject=renameat2:error=EINVAL"],
+    "amended": [],
+    "replaced": [],
 }
 FAULTS = {"SIGKILL": CHANGING, "EIO": CHANGING + READING, "ENOSPC": CHANGING}
 
@@ -63,9 +66,11 @@ def test_every_call(forks: Writers, tmp_path: Path, scenario: str, fault: str, c
     log, found = tmp_path / "strace", Counter[str]()
     while found.total() == 0 or was_hit(log, call):
         point = Point(scenario, fault, call, found.total() + 1)
-        with prepared(over_old=scenario != "first") as (root, foreign):
-            outcome = disturb(forks, root, point, log)
-            found[judge(root, foreign, outcome, may_be_absent=scenario != "over an old one")] += 1
+        pair = scenario if scenario in PAIRS else "unknown"
+        with prepared(pair, over_old=scenario != "first") as (root, foreign):
+            outcome = disturb(forks, pair, root, point, log)
+            absent = scenario in {"first", "without exchange"}
+            found[judge(pair, root, foreign, outcome, may_be_absent=absent)] += 1
     print(f"{scenario}, {fault} at {call}: {found.total() - 1} points, {dict(found)}")  # noqa: T201  # for -rP
 
 
@@ -75,9 +80,9 @@ def was_hit(log: Path, call: str) -> bool:
     return any("SIGKILL" in line or (line.startswith(f"{call}(") and "INJECTED" in line) for line in lines)
 
 
-def disturb(forks: Writers, root: Path, point: Point, log: Path) -> str:
+def disturb(forks: Writers, pair: str, root: Path, point: Point, log: Path) -> str:
     """Let a process write under strace, attached while it waits: so only calls of the write are counted."""
-    traced = ["-o", str(log), "-p", str(forks.ready(root)), "-e", f"trace={point.call},renameat2"]
+    traced = ["-o", str(log), "-p", str(forks.ready(pair, root)), "-e", f"trace={point.call},renameat2"]
     strace = subprocess.Popen([STRACE or "strace", *traced, *point.injections], stderr=subprocess.PIPE, text=True)
     assert strace.stderr is not None
     assert "attached" in strace.stderr.readline()
