@@ -466,6 +466,33 @@ def test_the_first_process_is_killed_at_any_moment(in_memory: Path) -> None:
     assert ends == {1, 2}
 
 
+def test_while_the_second_process_is_at_work_nobody_else_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, texts = left_by(in_parts(MANY_OLD), tmp_path), MANY_OLD | {5: "new"}
+    real, (heard, say) = renew._named, os.pipe()  # noqa: SLF001 - where it stops
+
+    def stopped(*words: object) -> object:
+        os.write(say, f"{os.getpid()}\n".encode())
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return real(*words)  # type: ignore[arg-type]
+
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(renew, "_named", stopped)
+        write(in_parts(texts), tmp_path, left=left, processes=2)
+        os._exit(1)
+    second = int(os.read(heard, 100))
+    try:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        with pytest.raises(WriteRefused, match="is being written by"):
+            write(in_parts(texts), tmp_path, lock_timeout=0.1)
+    finally:
+        os.kill(second, signal.SIGCONT)
+    write(in_parts(texts), tmp_path)
+    assert seen(tmp_path / "tiny") == expected(in_parts(texts))
+    assert names(tmp_path) == ["tiny"]
+
+
 @pytest.fixture
 def in_memory(tmp_path: Path) -> Iterator[Path]:
     """A folder in memory where there is one: two hundred folders are made forty times."""
