@@ -175,7 +175,8 @@ def renewing(root: str, name: str, left: Left | None, processes: int) -> Iterato
     with ExitStack() as opened:
         renewal = left and _opened(root, name, left, opened)
         if renewal and processes > 1 and len(renewal.left.folders) > 2 * MANY:
-            renewal.begin_beside()
+            with suppress(OSError):  # where no process can be made, this one does it all
+                renewal.begin_beside()
         yield renewal
 
 

@@ -447,6 +447,20 @@ def test_the_second_process_is_killed(tmp_path: Path, monkeypatch: pytest.Monkey
     assert names(tmp_path) == ["tiny"]
 
 
+def test_where_no_process_can_be_made_one_does_it_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, made = left_by(in_parts(MANY_OLD), tmp_path), []
+
+    def no_fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", no_fork)
+    written = write(in_parts(MANY_OLD | {5: "new"}, made.append), tmp_path, left=left, processes=2)
+    assert made == [5]
+    assert len(written.changes) == 2 + len(FILES)
+    assert seen(tmp_path / "tiny") == expected(in_parts(MANY_OLD | {5: "new"}))
+    assert names(tmp_path) == ["tiny"]
+
+
 def test_the_first_process_is_killed_at_any_moment(in_memory: Path) -> None:
     """What the second one still does then is nothing that the next run could meet: that has to wait for its end."""
     texts, ends, moments = MANY_OLD | {5: "new"}, set(), random.Random(6)  # noqa: S311 - no secret depends on it
