@@ -50,3 +50,8 @@ def with_one_changed(text: str) -> str:
     middle = len(entries) // 2 or 1
     entries[middle] = entries[middle].rstrip("\n") + '\n    env: {HCCL_OP_EXPANSION_MODE: "AIV"}\n'
     return "  - name: ".join(entries)
+
+
+def with_all_changed(text: str) -> str:
+    """The spec with another image."""
+    return text.replace("v0.11.0", "v0.11.1")
