@@ -1,4 +1,4 @@
-"""Specs of any size, that check with no warning: each node its own entry, or entries with ranges."""
+"""Specs of any size, that check with no fault: each node its own entry, or entries with ranges."""
 
 from __future__ import annotations
 
