@@ -147,8 +147,8 @@ def _rendered(options: argparse.Namespace, spec: _Spec, memo: Memo) -> int:
 def _made(options: argparse.Namespace, spec: _Spec, memo: Memo, renewal: Renewal | None) -> int:
     judged = spec.judged("render", memo.beside)
     _tell(judged.diagnostics, spec.sources, options.format)
-    subject = judged.subject
-    if subject is None or not judged.is_sound or (options.strict and judged.diagnostics):
+    subject = judged.sound
+    if subject is None or (options.strict and judged.diagnostics):
         return AT_FAULT
     from functools import cache  # noqa: PLC0415
 
@@ -334,7 +334,7 @@ class _Spec:
         from compiler.compile import Judged, judge_spec  # noqa: PLC0415
 
         if self._unreadable:
-            return Judged(None, self._unreadable, is_sound=False)  # type: ignore[arg-type]
+            return Judged(None, self._unreadable)  # type: ignore[arg-type]
         judged: Judged = _uncollected(judge_spec, self.sources, purpose, beside)
         return judged
 

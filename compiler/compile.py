@@ -47,12 +47,12 @@ class Judged(NamedTuple):
     Attributes:
         subject: The cluster with all that is known about it, or None when the spec could not be read as one.
         diagnostics: The faults and warnings, at their places.
-        is_sound: It has no fault, so there is a plan.
+        sound: The subject when it has no fault, so that it can be planned.
     """
 
     subject: Subject | None
     diagnostics: tuple[Located, ...]
-    is_sound: bool
+    sound: Subject | None = None
 
 
 def nothing_beside(path: str) -> bytes:
@@ -63,7 +63,7 @@ def nothing_beside(path: str) -> bytes:
 def compile_spec(sources: Sequence[Source], purpose: Purpose = "render", beside: Beside = nothing_beside) -> Compiled:
     """The plan of the spec in the first source, the others laid onto it; `beside` reads the files that it names."""
     judged = judge_spec(sources, purpose, beside)
-    plan = planned(judged.subject, purpose) if judged.subject and judged.is_sound else None
+    plan = planned(judged.sound, purpose) if judged.sound else None
     return Compiled(plan, judged.diagnostics, judged.subject)
 
 
@@ -77,8 +77,8 @@ def judge_spec(sources: Sequence[Source], purpose: Purpose = "render", beside: B
         found = (*found, *_judged(subject, purpose))
     elif loaded.rest is not None:
         found = (*found, *_judged_in_part(loaded.rest, beside))
-    sound = subject is not None and not has_errors(found)
-    return Judged(subject, locate(found, sources, loaded.entries) if found else (), sound)
+    located = locate(found, sources, loaded.entries) if found else ()
+    return Judged(subject, located, None if has_errors(found) else subject)
 
 
 def planned(subject: Subject, purpose: Purpose = "render") -> Plan:

@@ -322,9 +322,10 @@ def _finished(
     draft: _Draft, peers: tuple[p.Peer, ...], head: tuple[str, ...], cluster: str, hashes: _Hashes
 ) -> p.NodePlan:
     node, shape, interface, docker, values, labels, npu_addresses = draft
-    labelled = (cluster, node.name, shape.role, "", *labels.values())
-    made = p.NodePlan(shape, node.name, node.address, interface, docker, values, labelled, npu_addresses, peers, head)
-    return made._replace(label_values=(*labelled[:3], hashes.of(made), *labelled[4:]))
+    ours, given = (cluster, node.name, shape.role), tuple(labels.values())
+    unhashed = (*ours, "", *given)
+    made = p.NodePlan(shape, node.name, node.address, interface, docker, values, unhashed, npu_addresses, peers, head)
+    return made._replace(label_values=(*ours, hashes.of(made), *given))
 
 
 def _digest(value: object) -> str:

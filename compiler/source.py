@@ -195,7 +195,7 @@ class _Reader:
                 key = self._key(top, event)
                 continue
             if kind is scalar:
-                value = event.value if event.style and event.ctag is None else self._scalar(event)
+                value = self._scalar(event)
             elif kind in starts:
                 value = self._opened(event, len(above) + 1, {} if kind is starts[0] else [])
             elif kind is alias:

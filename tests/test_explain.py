@@ -148,25 +148,19 @@ def test_an_answer_that_cannot_be_written_is_no_bug(words: tuple[str, ...]) -> N
         )
     assert ran.returncode == 1
     assert "could not be written: No space left on device" in ran.stderr
-    closed = subprocess.run(
-        ("sh", "-c", f"{shlex.join((sys.executable, '-m', 'compiler', *words))} >&-"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    closed = without(">&-", *words)
     assert (closed.returncode, "Traceback" in closed.stderr) == (0, False)
 
 
 def test_warnings_that_nobody_wants_to_read_are_no_bug() -> None:
-    said = subprocess.run(
-        ("sh", "-c", f"{shlex.join((sys.executable, '-m', 'compiler', 'check', GUIDE))} 2>&-"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    said = without("2>&-", "check", GUIDE)
     assert (said.returncode, said.stdout.startswith(GUIDE)) == (0, True)
+
+
+def without(closed: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """The program, one of its streams closed by the shell."""
+    program = shlex.join((sys.executable, "-m", "compiler", *words))
+    return subprocess.run(("sh", "-c", f"{program} {closed}"), cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_a_file_that_is_none_is_not_waited_for(explain: Explain, tmp_path: Path) -> None:
