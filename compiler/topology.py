@@ -37,38 +37,35 @@ class Cell(NamedTuple):
         return self.y + _CELL // 2 + 2
 
 
+class Kind(NamedTuple):
+    """What cards have in common: each is drawn once, and used for every card of it."""
+
+    role: str
+    cells: tuple[Cell, ...]
+
+
 class Card(NamedTuple):
-    """One node, with its left upper corner, the colour class of its role, and its rack."""
+    """One node, with its left upper corner and the number of its kind, from 1 on."""
 
     name: str
-    role: str
     address: str
     interface: str
     x: int
     y: int
-    height: int
-    rack: int
-
-
-class Line(NamedTuple):
-    """A line of the tree that joins the workers to the head."""
-
-    x1: int
-    y1: int
-    x2: int
-    y2: int
+    kind: int
 
 
 class Picture(NamedTuple):
-    """Everything that the template prints; `racks` are the rows of NPUs that nodes have, each drawn once and used."""
+    """Everything that the template prints; `lines` join the workers to the head, as SVG writes paths."""
 
     width: int
     height: int
     card_width: int
+    card_height: int
     cell: int
-    racks: tuple[tuple[Cell, ...], ...]
+    kinds: tuple[Kind, ...]
     cards: tuple[Card, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[str, ...]
 
     @property
     def role_x(self) -> int:
@@ -82,21 +79,19 @@ def picture(plan: Plan) -> Picture:
     columns = _columns(len(workers))
     height = max(_card_height(npus) for npus in {node.shape.npus for node in plan.nodes})
     left, top = _MARGIN + (_GAP_X if workers else 0), _MARGIN + _HEADING
-    racks: dict[tuple[int, ...], int] = {}
-    for node in (plan.head, *workers):
-        racks.setdefault(node.shape.npus, len(racks) + 1)
-    cards = [_card(plan.head, left, top, height, racks[plan.head.shape.npus])]
+    kinds: dict[tuple[str, tuple[int, ...]], int] = {}
+    cards = [_card(plan.head, left, top, kinds)]
     for index, node in enumerate(workers):
         row, column = divmod(index, columns)
-        x = left + column * (_CARD_WIDTH + _GAP_X)
-        cards.append(_card(node, x, top + (row + 1) * (height + _GAP_Y), height, racks[node.shape.npus]))
+        cards.append(_card(node, left + column * (_CARD_WIDTH + _GAP_X), top + (row + 1) * (height + _GAP_Y), kinds))
     rows = 1 + ceil(len(workers) / columns)
     return Picture(
         width=max(2 * left + columns * (_CARD_WIDTH + _GAP_X) - _GAP_X, 2 * _MARGIN + 520),
         height=top + rows * (height + _GAP_Y) - _GAP_Y + _MARGIN,
         card_width=_CARD_WIDTH,
+        card_height=height,
         cell=_CELL - 4,
-        racks=tuple(_cells(npus) for npus in racks),
+        kinds=tuple(Kind(role, _cells(npus)) for role, npus in kinds),
         cards=tuple(cards),
         lines=_lines(cards, height),
     )
@@ -111,8 +106,9 @@ def _card_height(npus: tuple[int, ...]) -> int:
     return _CARD_TEXT + _CELL * ceil(len(npus) / _CELLS_PER_ROW) + 12
 
 
-def _card(node: NodePlan, x: int, y: int, height: int, rack: int) -> Card:
-    return Card(node.name, node.shape.role, node.address, node.interface, x, y, height, rack)
+def _card(node: NodePlan, x: int, y: int, kinds: dict[tuple[str, tuple[int, ...]], int]) -> Card:
+    kind = kinds.setdefault((node.shape.role, node.shape.npus), len(kinds) + 1)
+    return Card(node.name, node.address, node.interface, x, y, kind)
 
 
 def _cells(npus: tuple[int, ...]) -> tuple[Cell, ...]:
@@ -122,18 +118,14 @@ def _cells(npus: tuple[int, ...]) -> tuple[Cell, ...]:
     )
 
 
-def _lines(cards: list[Card], height: int) -> tuple[Line, ...]:
+def _lines(cards: list[Card], height: int) -> tuple[str, ...]:
+    """A trunk down from the head, and for each row a bus with a line down to each card."""
     head, workers = cards[0], cards[1:]
     if not workers:
         return ()
-    trunk = head.x - _GAP_X // 2
-    bus = _GAP_Y // 2
-    lines = [
-        Line(trunk, head.y + height // 2, head.x, head.y + height // 2),
-        Line(trunk, head.y + height // 2, trunk, workers[-1].y - bus),
-    ]
+    trunk, middle, gap = head.x - _GAP_X // 2, head.y + height // 2, _GAP_Y // 2
+    lines = [f"M{head.x} {middle}H{trunk}V{workers[-1].y - gap}"]
     for y, cards_of_row in groupby(workers, key=lambda card: card.y):
         row = [card.x + _CARD_WIDTH // 2 for card in cards_of_row]
-        lines.append(Line(trunk, y - bus, row[-1], y - bus))
-        lines += [Line(x, y - bus, x, y) for x in row]
+        lines.append(f"M{trunk} {y - gap}H{row[-1]}" + "".join([f"M{x} {y - gap}V{y}" for x in row]))
     return tuple(lines)
