@@ -1,7 +1,8 @@
 """YAML text to a tree of plain values, refusing whatever two YAML readers could read in two ways.
 
-The events of the C parser are walked with a stack of our own: no recursion, one pass, no place kept.
-Only when something must be told does `places` walk them once more.
+The events of the C parser are walked with a stack of our own: no recursion, one pass, no place kept. Of many
+entries that are written alike one is (`compiler.alike`). Only when something must be told does `places` walk them all
+once more.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from schema.scalar import Tree
 
 MAX_BYTES = 64 * 1024 * 1024  # 100,000 nodes written one by one are 20 MiB
+LONG = 1 << 14  # characters: 150 entries, about
 MAX_DEPTH = 64  # the deepest legal spec is seven levels deep
 
 _WORDS: dict[str, Scalar] = {
@@ -65,14 +67,30 @@ def parse(source: Source) -> tuple[Tree, tuple[Diagnostic, ...]]:
     """
     collecting = gc.isenabled()
     gc.disable()  # a tree of many small objects and no garbage: the collector would only walk it again
+    reader = _Reader(source.name)
     try:
-        reader = _Reader(source.name)
-        return reader.read(decode(source)), tuple(reader.faults)
+        text = decode(source)
+        tree = _read_alike(source.name, text)
+        return (reader.read(text), tuple(reader.faults)) if tree is None else (tree, ())
     except Stop as stop:
         return REFUSED, (*reader.faults, stop.diagnostic)
     finally:
         if collecting:
             gc.enable()
+
+
+def _read_alike(name: str, text: str) -> Tree | None:
+    """The tree of a text with many entries that are alike; None of any other, and of one with a fault."""
+    if len(text) < LONG:
+        return None
+    from compiler.alike import folded, unfolded  # noqa: PLC0415 - of a short text all is parsed before this is there
+
+    alike, reader = folded(text), _Reader(name)
+    try:
+        tree = reader.read(alike.text) if alike else None
+    except Stop:
+        return None  # what stops here stops the whole text, and is told at its place there
+    return unfolded(alike, tree, plain) if alike and tree and not reader.faults else None
 
 
 def decode(source: Source) -> str:
@@ -93,13 +111,34 @@ def decode(source: Source) -> str:
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         message = f"byte {fault.start} (0x{content[fault.start]:02x}) is not UTF-8"
         raise _stop(name, line, column, "not-utf-8", message, "save it as UTF-8") from None
-    if odd := _LINE_BREAKS.search(text):
+    if (not text.isascii() or "\r" in text) and (odd := _LINE_BREAKS.search(text)):
         line = text.count("\n", 0, odd.start()) + 1
         column = odd.start() - text.rfind("\n", 0, odd.start())
         message = f"the character U+{ord(odd.group()):04X} is a line break to some YAML readers only"
         hint = f'remove it, or write it as "\\u{ord(odd.group()):04x}" in double quotes'
         raise _stop(name, line, column, "yaml-surprise", message, hint)
     return text
+
+
+def plain(text: str) -> Tree:
+    """What a plain scalar says; REFUSED when two YAML readers could read it in two ways."""
+    if (word := _WORDS.get(text)) is not None:
+        return word
+    if text[0] in "0123456789+-":
+        return _number(text)
+    return REFUSED if text in _BOOLEANS_OF_YAML_1_1 else text
+
+
+def _number(text: str) -> Tree:
+    if text.count(".") > 1:  # an IPv4 address, mostly: a number has one point, in either YAML
+        return text
+    if _NUMBER_OF_YAML_1_1.fullmatch(text):
+        return REFUSED
+    if len(text) > _MAX_DIGITS or not (match := _NUMBER.fullmatch(text)):
+        return text
+    if match["fraction"] is None and match["exponent"] is None:
+        return Scalar(text, int(text))
+    return Scalar(text, float(text))
 
 
 def events(text: str, name: str) -> Iterator[Any]:
@@ -264,29 +303,19 @@ class _Reader:
             return REFUSED
         if event.style:  # quoted or a block: text, whatever it looks like
             return text
-        if (word := _WORDS.get(text)) is not None:
-            return word
-        if text[0] in "0123456789+-":
-            return self._number(event, text)
+        value = plain(text)
+        if value is REFUSED:
+            self._refuse_plain(event, text)
+        return value
+
+    def _refuse_plain(self, event: Any, text: str) -> None:
         if text in _BOOLEANS_OF_YAML_1_1:
             meant = "true" if text.lower() in ("yes", "on") else "false"
             message = f"{text} is a boolean to some YAML readers and text to others"
             self._fault(event, "yaml-surprise", message, f'write {meant}, or "{text}" in quotes if it is text')
-            return REFUSED
-        return text
-
-    def _number(self, event: Any, text: str) -> Tree:
-        if text.count(".") > 1:  # an IPv4 address, mostly: a number has one point, in either YAML
-            return text
-        if _NUMBER_OF_YAML_1_1.fullmatch(text):
+        else:
             message = f"{text} is one number to some YAML readers and another, or text, to others"
             self._fault(event, "yaml-surprise", message, f'write plain decimal, or "{text}" in quotes')
-            return REFUSED
-        if len(text) > _MAX_DIGITS or not (match := _NUMBER.fullmatch(text)):
-            return text
-        if match["fraction"] is None and match["exponent"] is None:
-            return Scalar(text, int(text))
-        return Scalar(text, float(text))
 
     def _refuse_tag(self, event: Any) -> None:
         if event.ctag is not None:
