@@ -91,22 +91,23 @@ def layout(node: NodePlan) -> object:
 
 
 class Form:
-    """Text with holes, cut at them, as bytes; its holes are numbered in a table that several forms share.
+    """Text with holes, cut at them, as bytes.
 
     Attributes:
         text: The text, with marks for the holes.
-        slots: For each hole, in order, where the table has what goes there.
+        slots: For each hole, in order, which of the strings that it is filled with goes there.
     """
 
-    def __init__(self, text: str, table: Table) -> None:
+    def __init__(self, text: str, slot: Callable[[int, Encoder], int]) -> None:
+        """The form of a text; `slot` tells for a hole's number and encoder which string goes there: see `Table`."""
         self.text = text
         parts = _MARK.split(text)
         self._pieces = [b""] * (2 * len(parts[::3]) - 1)
         self._pieces[::2] = [literal.encode() for literal in parts[::3]]
-        self.slots = [table.slot(int(index), encoder) for index, encoder in zip(parts[1::3], parts[2::3], strict=True)]
+        self.slots = [slot(int(index), encoder) for index, encoder in zip(parts[1::3], parts[2::3], strict=True)]
 
     def filled(self, encoded: Sequence[bytes]) -> bytes:
-        """The text with what a table has `encoded` in the holes."""
+        """The text with the strings in its holes, `encoded` already."""
         pieces = self._pieces.copy()
         pieces[1::2] = [encoded[slot] for slot in self.slots]
         return b"".join(pieces)

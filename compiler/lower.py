@@ -21,7 +21,7 @@ from compiler.rules import HCCL_PORTS
 from schema.cluster import UlimitSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from compiler.deployment import Deployment
     from compiler.subject import Subject
@@ -307,25 +307,28 @@ class _Hashes:
         self.timeouts = timeouts
         self.shared: dict[int, str] = {}
 
-    def of(self, node: p.NodePlan) -> str:
-        """The hash, in hex, of a node whose label of it is empty yet."""
-        shared = self.shared.get(id(node.shape))
+    def of(self, shape: p.Shape, own: Sequence[str], unhashed: Callable[[], p.NodePlan]) -> str:
+        """The hash, in hex, of a node of this shape; the node itself, with no hash yet, is wanted once a shape."""
+        shared = self.shared.get(id(shape))
         if shared is None:
-            shared = _digest(definition(self.container, self.timeouts, symbolic(node)))
-            self.shared[id(node.shape)] = shared
+            shared = _digest(definition(self.container, self.timeouts, symbolic(unhashed())))
+            self.shared[id(shape)] = shared
         # None of them holds a NUL, and of which there are how many, the shared part tells.
-        own = "\0".join((shared, node.name, node.address, *node.values, *node.label_values))
-        return hashlib.sha256(own.encode()).hexdigest()
+        return hashlib.sha256("\0".join((shared, *own)).encode()).hexdigest()
 
 
 def _finished(
     draft: _Draft, peers: tuple[p.Peer, ...], head: tuple[str, ...], cluster: str, hashes: _Hashes
 ) -> p.NodePlan:
     node, shape, interface, docker, values, labels, npu_addresses = draft
-    ours, given = (cluster, node.name, shape.role), tuple(labels.values())
-    unhashed = (*ours, "", *given)
-    made = p.NodePlan(shape, node.name, node.address, interface, docker, values, unhashed, npu_addresses, peers, head)
-    return made._replace(label_values=(*ours, hashes.of(made), *given))
+    name, address, given = node.name, node.address, labels.values()
+
+    def finished(config_hash: str) -> p.NodePlan:
+        own_labels = (cluster, name, shape.role, config_hash, *given)
+        return p.NodePlan(shape, name, address, interface, docker, values, own_labels, npu_addresses, peers, head)
+
+    own = (name, address, *values, cluster, name, shape.role, "", *given)
+    return finished(hashes.of(shape, own, lambda: finished("")))
 
 
 def _digest(value: object) -> str:

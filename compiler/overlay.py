@@ -54,7 +54,7 @@ def merge(documents: list[tuple[Source, Tree]]) -> tuple[Merged, tuple[Diagnosti
 
 
 def _entry(files: int, index: int, origin: int) -> Entry:
-    return tuple(origin if file == index else None for file in range(files))
+    return (None,) * index + (origin,) + (None,) * (files - index - 1)
 
 
 def _deep(base: Tree, over: Tree) -> Tree:

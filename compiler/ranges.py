@@ -63,8 +63,9 @@ def _ranges_of(entry: Tree, path: Path) -> list[_Range]:
     found: list[_Range] = []
     if isinstance(entry, dict):
         for field in _FIELDS:
-            if field in entry:
-                _collect(entry[field], (*path, field), found)
+            value = entry.get(field)
+            if value is not None and (type(value) is not str or "[" in value):
+                _collect(value, (*path, field), found)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from compiler import __version__, quote
@@ -11,7 +12,7 @@ from compiler.bundle import Bundle, File, Folder, Parts, digests_of, file_of, mo
 from compiler.checks import checks
 from compiler.compose import compose
 from compiler.container import definition
-from compiler.holes import Form, Table, layout, strings, symbolic
+from compiler.holes import Form, Hole, Table, layout, strings, symbolic
 from compiler.topology import picture
 
 if TYPE_CHECKING:
@@ -167,16 +168,18 @@ class _Kind:
         self._parts = sorted(_parts(plan, symbolic(node), self._table, only), key=lambda part: part.name)
         self._sums = not only
         self.names = [part.name for part in self._parts] + [SUMS] * self._sums
-        modes = [part.executable for part in self._parts] + [False] * self._sums
-        # A node's name is a DNS label, and a file's is ours: neither holds what JSON would escape.
-        listing = [
-            _listed(f"<0>/{name}", f"<{index + 1}>", executable=executable)
-            for name, index, executable in sorted(zip(self.names, range(len(self.names)), modes, strict=True))
-        ]
-        text = ",\n".join(listing).replace("{", "{{").replace("}", "}}")
-        self._listing = text.replace("<", "{").replace(">", "}")
         told = [(part.name, part.form.text, part.executable) for part in self._parts]
         self._own = hashlib.sha256(repr(told).encode())
+        modes = [part.executable for part in self._parts] + [False] * self._sums
+        # A node's name is a DNS label, and a file's is ours: neither holds what JSON would escape.
+        listed = [
+            _listed(f"<{len(modes)}>/{name}", f"<{index}>", executable=executable)
+            for name, index, executable in sorted(zip(self.names, range(len(modes)), modes, strict=True))
+        ]
+        self._listing = _form_of_digests(",\n".join(listed))
+        self._summing = _form_of_digests(
+            "".join([f"<{index}>  {part.name}\n" for index, part in enumerate(self._parts)])
+        )
 
     def key(self, node: NodePlan) -> bytes:
         """Of all that its files follow from: the text around its own strings, and those, none of which holds a NUL."""
@@ -192,32 +195,35 @@ class _Kind:
     def digests(self, contents: Sequence[bytes]) -> bytes:
         """The sha256 of each of its files, 32 bytes each, the checksums last."""
         own = b"".join([hashlib.sha256(content).digest() for content in contents])
-        return own + hashlib.sha256(self._summed(_hexed(own))).digest() if self._sums else own
+        return own + hashlib.sha256(self._summed(own)).digest() if self._sums else own
 
     def files(self, node: NodePlan, contents: Sequence[bytes], digests: bytes) -> list[File]:
         """Its files."""
-        hexed = _hexed(digests)
+        hexed = digests.hex(" ", 32).split()
         made = [
             File(f"{node.name}/{part.name}", content, part.executable, digest)
             for part, content, digest in zip(self._parts, contents, hexed, strict=False)
         ]
         if self._sums:
-            made.append(File(f"{node.name}/{SUMS}", self._summed(hexed), executable=False, sha256=hexed[-1]))
+            made.append(File(f"{node.name}/{SUMS}", self._summed(digests), executable=False, sha256=hexed[-1]))
         return made
 
     def listed(self, node: NodePlan, digests: bytes) -> bytes:
         """Its files' entries in the manifest."""
-        return self._listing.format(node.name, *_hexed(digests)).encode()
+        return self._listing.filled([*_hexed(digests), node.name.encode()])
 
-    def _summed(self, digests: Sequence[str]) -> bytes:
+    def _summed(self, digests: bytes) -> bytes:
         """What `sha256sum -c SHA256SUMS` reads, in the node's folder."""
-        lines = [f"{digest}  {part.name}\n" for part, digest in zip(self._parts, digests, strict=False)]
-        return "".join(lines).encode()
+        return self._summing.filled(_hexed(digests))
 
 
-def _hexed(digests: bytes) -> list[str]:
-    text, length = digests.hex(), 64
-    return [text[start : start + length] for start in range(0, len(text), length)]
+def _hexed(digests: bytes) -> list[bytes]:
+    return digests.hex(" ", 32).encode().split()
+
+
+def _form_of_digests(text: str) -> Form:
+    """Text with a hole for each number in angle brackets."""
+    return Form(re.sub("<([0-9]+)>", lambda found: Hole(int(found[1])), text), lambda number, _: number)
 
 
 def _listed(path: str, digest: str, *, executable: bool) -> str:
@@ -233,10 +239,10 @@ def _parts(plan: Plan, node: NodePlan, table: Table, only: str) -> Iterator[_Par
     for template in _templates(("node", "head") if node.is_head else ("node",), only):
         name = _output(template)
         text = printed(template, plan=plan, node=node, checks=checks())
-        yield _Part(name, Form(text, table), name.endswith(".sh"))
+        yield _Part(name, Form(text, table.slot), name.endswith(".sh"))
     if only in ("", _COMPOSE):
         container = definition(plan.container, plan.timeouts, node)
-        yield _Part(_COMPOSE, Form(compose(container, plan.name, node.name), table), executable=False)
+        yield _Part(_COMPOSE, Form(compose(container, plan.name, node.name), table.slot), executable=False)
 
 
 def _cluster_files(plan: Plan, only: str = "") -> list[File]:

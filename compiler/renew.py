@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from compiler.bundle import digests_of
 from compiler.left import MANY, Left, LeftFolder
 from compiler.manifest import MANIFEST
-from compiler.stage import Writer
+from compiler.stage import Writer, make_folders
 from compiler.stamp import is_as_left, stamp_of
 from compiler.survey import FOLDER, Change
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 _AS_LEFT = "as left"
+_BESIDE = ".differs"  # no name of a node
 
 
 class Differs(Exception):  # noqa: N818 - named for what is found; nothing here is a bug
@@ -106,20 +107,36 @@ class Renewal:
         listed = [parts.listed(index, each.digests) if each else b"" for index, each in enumerate(stays)]
         if None not in stays and len(stays) == len(old) and self._has_on_top([*above, parts.last(listed)]):
             raise Same
-        stamps = self._name()
-        if stamps is None:
-            raise Differs
-        named, writer = dict(zip(old, stamps, strict=True)), Writer(self._stage, where)
-        for goes in old.keys() - {each.name for each in stays if each}:
-            _remove(self._stage, old[goes])
-        folders = []
-        for index, each in enumerate(stays):
-            if each:
-                folders.append(each._replace(stamps=array("q", [named[each.name], *each.stamps[1:]])))
-            else:
-                folders.append(writer.folder(parts, index))
-                listed[index] = parts.listed(index, folders[-1].digests)
-        return Left([writer.top(parts, above, listed), *folders], alone=True, until=0)
+        fresh = {}
+        with self._folder_for_what_differs() as beside:
+            writer = Writer(beside, where)
+            for index in [index for index, each in enumerate(stays) if each is None]:
+                fresh[index] = folder = writer.folder(parts, index)
+                listed[index] = parts.listed(index, folder.digests)
+            top = Writer(self._stage, where).top(parts, above, listed)
+            stamps = self._name()  # of all folders
+            if stamps is None:
+                raise Differs
+            for goes in old.keys() - {each.name for each in stays if each}:
+                _remove(self._stage, old[goes])
+            for folder in fresh.values():
+                os.rename(folder.name, folder.name, src_dir_fd=beside, dst_dir_fd=self._stage)
+        named = dict(zip(old, stamps, strict=True))
+        folders = [
+            each._replace(stamps=array("q", [named[each.name], *each.stamps[1:]])) if each else fresh[index]
+            for index, each in enumerate(stays)
+        ]
+        return Left([top, *folders], alone=True, until=0)
+
+    @contextmanager
+    def _folder_for_what_differs(self) -> Iterator[int]:
+        """A folder in the staged one, open, for what is made before all names are given."""
+        folder = make_folders(self._stage, _BESIDE, set())
+        try:
+            yield folder
+        finally:
+            os.close(folder)
+        os.rmdir(_BESIDE, dir_fd=self._stage)
 
     def _has_on_top(self, files: Sequence[File]) -> bool:
         top = self.left.folders[0]
@@ -276,13 +293,13 @@ def _remove(top: int, folder: LeftFolder) -> None:
 
 def changes_between(before: Left, after: Left) -> tuple[Change, ...]:
     """What changed between two bundles."""
-    then_all, now_all = ({each.name: (each.digests, *each.names) for each in left.folders} for left in (before, after))
-    differ = {name for name, _ in then_all.items() ^ now_all.items()}
-    old, new = ({each.name: each for each in left.folders if each.name in differ} for left in (before, after))
     nothing = LeftFolder("", (), b"", b"", ())
+    old, new = ({each.name: each for each in left.folders} for left in (before, after))
     changes = []
-    for folder in differ:
+    for folder in old | new:
         then, now = old.get(folder, nothing), new.get(folder, nothing)
+        if then.digests == now.digests and then.names == now.names:
+            continue
         for name in {*then.names, *now.names}:
             was, is_ = then.digest(name), now.digest(name)
             kind: Literal["added", "changed", "removed"] = (

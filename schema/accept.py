@@ -36,14 +36,19 @@ def _of_record(kind: Any) -> Reader:
     known = readers.keys()
     required = frozenset(name for name, each in kind.fields.items() if each.is_required)
 
+    @cache  # what many records say is one object for all of them
+    def written(*names: str) -> frozenset[str]:
+        made = frozenset(names)
+        if not required <= made <= known:
+            raise NotAccepted
+        return made
+
     def read(value: Any) -> Any:
         if type(value) is not dict:
             return _if(isinstance(value, kind), value)
-        written = frozenset(value)
-        if not required <= written <= known:
-            raise NotAccepted
+        names = written(*value)
         said = {name: readers[name](each) for name, each in value.items()}
-        return kind.of(defaults | said, written)
+        return kind.of(defaults | said, names)
 
     return read
 
