@@ -82,6 +82,6 @@ def _json(value: Any) -> str:
     """A string, or a list of strings or numbers, as JSON."""
     if isinstance(value, str):
         return through("json", value)
-    if all(type(each) is int for each in value):
+    if {*map(type, value)} == {int}:
         return str(list(value))  # as JSON writes it
     return f"[{', '.join(_json(each) if isinstance(each, str) else json.dumps(each) for each in value)}]"

@@ -61,23 +61,23 @@ import time
 import ray
 
 GCS = ("10.1.0.10", 6379)
-PLANNED = {  # address: (name, NPUs)
-    "10.1.0.10": ("node-00", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.11": ("node-01", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.12": ("node-02", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.13": ("node-03", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.14": ("node-04", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.15": ("node-05", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.16": ("node-06", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.17": ("node-07", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.18": ("node-08", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.19": ("node-09", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.20": ("node-10", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.21": ("node-11", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.22": ("node-12", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.23": ("node-13", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.24": ("node-14", [0, 1, 2, 3, 4, 5, 6, 7]),
-    "10.1.0.25": ("node-15", [0, 1, 2, 3, 4, 5, 6, 7]),
+PLANNED = {  # address: (name, how many NPUs)
+    "10.1.0.10": ("node-00", 8),
+    "10.1.0.11": ("node-01", 8),
+    "10.1.0.12": ("node-02", 8),
+    "10.1.0.13": ("node-03", 8),
+    "10.1.0.14": ("node-04", 8),
+    "10.1.0.15": ("node-05", 8),
+    "10.1.0.16": ("node-06", 8),
+    "10.1.0.17": ("node-07", 8),
+    "10.1.0.18": ("node-08", 8),
+    "10.1.0.19": ("node-09", 8),
+    "10.1.0.20": ("node-10", 8),
+    "10.1.0.21": ("node-11", 8),
+    "10.1.0.22": ("node-12", 8),
+    "10.1.0.23": ("node-13", 8),
+    "10.1.0.24": ("node-14", 8),
+    "10.1.0.25": ("node-15", 8),
 }
 
 
@@ -103,8 +103,8 @@ def faults():
         if len(nodes) != 1:
             yield f"{name} ({address}): Ray has {len(nodes) or 'no'} nodes there, planned is one"
         for resources in nodes:
-            if resources.get("NPU", 0) != len(npus):
-                yield f"{name} ({address}): Ray counts {resources.get('NPU', 0):g} NPU, planned are {len(npus)}"
+            if resources.get("NPU", 0) != npus:
+                yield f"{name} ({address}): Ray counts {resources.get('NPU', 0):g} NPU, planned are {npus}"
             if resources.get("GPU"):
                 yield f"{name} ({address}): Ray counts GPU; it was started with --num-gpus, which hides NPUs"
     for address, nodes in seen.items():
@@ -133,7 +133,7 @@ while found := look():
     if time.monotonic() > deadline:
         sys.exit(1)
     time.sleep(2)
-say(f"Ray is as planned: {len(PLANNED)} nodes, {sum(len(npus) for _, npus in PLANNED.values())} NPU")
+say(f"Ray is as planned: {len(PLANNED)} nodes, {sum(npus for _, npus in PLANNED.values())} NPU")
 PYTHON
   die "not served: within $limit s Ray was not as planned; see above, and look at the containers of those nodes"
 

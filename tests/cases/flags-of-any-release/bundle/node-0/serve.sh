@@ -61,8 +61,8 @@ import time
 import ray
 
 GCS = ("192.168.10.10", 6379)
-PLANNED = {  # address: (name, NPUs)
-    "192.168.10.10": ("node-0", [0, 1, 2, 3, 4, 5, 6, 7]),
+PLANNED = {  # address: (name, how many NPUs)
+    "192.168.10.10": ("node-0", 8),
 }
 
 
@@ -88,8 +88,8 @@ def faults():
         if len(nodes) != 1:
             yield f"{name} ({address}): Ray has {len(nodes) or 'no'} nodes there, planned is one"
         for resources in nodes:
-            if resources.get("NPU", 0) != len(npus):
-                yield f"{name} ({address}): Ray counts {resources.get('NPU', 0):g} NPU, planned are {len(npus)}"
+            if resources.get("NPU", 0) != npus:
+                yield f"{name} ({address}): Ray counts {resources.get('NPU', 0):g} NPU, planned are {npus}"
             if resources.get("GPU"):
                 yield f"{name} ({address}): Ray counts GPU; it was started with --num-gpus, which hides NPUs"
     for address, nodes in seen.items():
@@ -118,7 +118,7 @@ while found := look():
     if time.monotonic() > deadline:
         sys.exit(1)
     time.sleep(2)
-say(f"Ray is as planned: {len(PLANNED)} nodes, {sum(len(npus) for _, npus in PLANNED.values())} NPU")
+say(f"Ray is as planned: {len(PLANNED)} nodes, {sum(npus for _, npus in PLANNED.values())} NPU")
 PYTHON
   die "not served: within $limit s Ray was not as planned; see above, and look at the containers of those nodes"
 
