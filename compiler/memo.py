@@ -13,8 +13,8 @@ import stat
 import sys
 import zlib
 from array import array
-from binascii import a2b_base64, b2a_base64
 from functools import cached_property
+from itertools import accumulate, pairwise
 
 from compiler.stamp import is_as_left
 
@@ -64,7 +64,7 @@ class Memo:
         self._named: dict[str, str] = {}
         self._root = os.path.abspath(root) if root else ""
         self._place = [self._root, *(os.path.abspath(name) for name, _ in inputs)]
-        self._file = f"{zlib.crc32(json.dumps(self._place).encode()):08x}.json"
+        self._file = f"{zlib.crc32(json.dumps(self._place).encode()):08x}.memo"
 
     @cached_property
     def _key(self) -> list[object]:
@@ -109,10 +109,11 @@ class Memo:
             return
         try:
             folder = _folder(make=True)
-            memo = {"key": self._key, "named": self._named, "known": vars(known), "left": left and _noted(left)}
+            noted, parts = _noted(left) if left else (None, ())
+            memo = {"key": self._key, "named": self._named, "known": vars(known), "left": noted}
             fresh = f"{folder}/{self._file}.{os.getpid()}"
-            with open(fresh, "w", encoding="utf-8") as file:
-                file.write(json.dumps(memo))
+            with open(fresh, "wb") as file:
+                file.writelines((json.dumps(memo).encode(), b"\n", *parts))
             os.replace(fresh, f"{folder}/{self._file}")
             _prune(folder)
         except OSError:
@@ -120,8 +121,12 @@ class Memo:
 
     @cached_property
     def _memo(self) -> Any:
+        """What is known; of what was left, what is many bytes stands behind it as it is."""
         with open(f"{_folder()}/{self._file}", "rb") as file:
-            return json.load(file)
+            memo = json.loads(file.readline())
+            if memo["left"]:
+                memo["left"] |= {name: file.read(size) for name, size in memo["left"]["sizes"].items()}
+        return memo
 
     def _names_the_same(self, named: Mapping[str, str]) -> bool:
         for path in named:
@@ -167,27 +172,31 @@ def _is_there(top: int, noted: Any) -> bool:
     return True
 
 
-def _noted(left: Left) -> dict[str, object]:
-    """What was left, as JSON has it."""
+def _noted(left: Left) -> tuple[dict[str, object], Sequence[bytes]]:
+    """What was left, as JSON has it, and the bytes that stand behind that."""
     kinds: dict[tuple[str, ...], int] = {}
+    stamps = array("q")
+    for folder in left.folders:
+        stamps.extend(folder.stamps)
     many = {
         "keys": b"".join([folder.key for folder in left.folders]),
         "digests": b"".join([folder.digests for folder in left.folders]),
-        "stamps": b"".join([memoryview(array("q", folder.stamps)) for folder in left.folders]),
+        "stamps": stamps.tobytes(),
     }
-    return {
+    noted = {
         "names": [folder.name for folder in left.folders],
         "kinds": [kinds.setdefault(tuple(folder.names), len(kinds)) for folder in left.folders],
         "files": list(kinds),
         "alone": left.alone,
         "until": left.until,
-        **{name: b2a_base64(content, newline=False).decode() for name, content in many.items()},
+        "sizes": {name: len(content) for name, content in many.items()},
     }
+    return noted, tuple(many.values())
 
 
 def _stamps(noted: Any) -> array[int]:
     stamps = array("q")
-    stamps.frombytes(a2b_base64(noted["stamps"]))
+    stamps.frombytes(noted["stamps"])
     return stamps
 
 
@@ -199,19 +208,22 @@ def _left(noted: Any) -> Left:
     """
     from compiler.left import Left, LeftFolder  # noqa: PLC0415 - what is only recalled needs neither
 
-    keys, digests, stamps = a2b_base64(noted["keys"]), a2b_base64(noted["digests"]), _stamps(noted)
+    keys, digests, stamps, count = noted["keys"], noted["digests"], _stamps(noted), len(noted["names"])
     kinds = [tuple(names) for names in noted["files"]]
-    folders, file = [], 0
-    for index, (name, kind) in enumerate(zip(noted["names"], noted["kinds"], strict=True)):
-        end = file + len(kinds[kind])
-        own = stamps[file + index : end + index + 1]
-        folders.append(
-            LeftFolder(name, kinds[kind], keys[32 * index : 32 * index + 32], digests[32 * file : 32 * end], own)
-        )
-        file = end
-    if (len(keys), len(digests), len(stamps)) != (32 * len(folders), 32 * file, file + len(folders)):
+    names = [kinds[kind] for kind in noted["kinds"]]
+    ends = [0, *accumulate(map(len, names))]
+    if (len(keys), len(digests), len(stamps)) != (32 * count, 32 * ends[-1], ends[-1] + count):
         raise ValueError("a part of it is missing")
-    return Left(folders, noted["alone"], noted["until"])
+    files = list(pairwise(ends))
+    rows = zip(
+        noted["names"],
+        names,
+        [keys[at : at + 32] for at in range(0, len(keys), 32)],
+        [digests[32 * first : 32 * end] for first, end in files],
+        [stamps[first + index : end + index + 1] for index, (first, end) in enumerate(files)],
+        strict=True,
+    )
+    return Left([LeftFolder(*row) for row in rows], noted["alone"], noted["until"])
 
 
 def _short(content: bytes) -> str:

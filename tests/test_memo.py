@@ -241,6 +241,20 @@ def test_a_memo_that_cannot_be_read_is_none(desk: Desk, content: bytes) -> None:
     assert (again[0], again[2]) == (first[0], first[2])
 
 
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.99])
+def test_a_part_of_a_memo_is_none(desk: Desk, part: float) -> None:
+    first = desk.render()
+    (file,) = (desk.folder / "cache").iterdir()
+    content = file.read_bytes()
+    for rest in (content[: int(part * len(content))], content[:-1]):
+        file.write_bytes(rest)
+        again = desk.render()
+        assert desk.compiled == 1
+        assert (again[0], again[2]) == (first[0], first[2])
+        assert desk.render()[0] == 0
+        assert desk.compiled == 0
+
+
 @pytest.mark.parametrize("folder", ["", "relative", "/proc/none"])
 def test_without_a_folder_for_it_nothing_is_remembered(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, folder: str
