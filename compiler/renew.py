@@ -22,12 +22,11 @@ from compiler.stamp import is_as_left, stamp_of
 from compiler.survey import FOLDER, Change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
+    from compiler.beside import Second, Task
     from compiler.bundle import File, Parts
 
-
-_AS_LEFT = "as left"
 _BESIDE = ".differs"  # no name of a node
 
 
@@ -48,39 +47,47 @@ class Renewal:
         left: What the last run left there.
     """
 
-    def __init__(self, root: int, old: int, left: Left) -> None:
+    def __init__(self, root: int, old: int, left: Left, processes: int) -> None:
         self.root, self.old, self.left = root, old, left
+        self._folders = left.folders[1:]
+        self._is_for_two = processes > 1 and len(self._folders) >= 2 * MANY
         self._ending = ExitStack()
         self._stage = -1
-        self._say: Callable[[str], None] = _nothing
-        self._look: Callable[[], bool] = lambda: _is_as_left(old, left)
-        self._name: Callable[[], list[int] | None] = lambda: _named(old, left, self._stage)
+        self._turns: Iterable[range] = ()
+        self._second: Second | None = None
+        self.end()
 
-    def begin_beside(self) -> None:
-        """Let a second process look at the old bundle now, and give the second names as soon as it is told where."""
-        from compiler.beside import Word, beside  # noqa: PLC0415 - a small bundle needs none
+    def begin(self) -> None:
+        """Let a second process look at a large bundle now, and do what is for it to do as soon as it is told."""
 
-        looked, where = (self._ending.enter_context(Word()) for _ in range(2))
-
-        def second(wanted: Callable[[], None]) -> list[int] | None:
+        def second(wanted: Callable[[], None]) -> Generator[object, str, None]:
             as_left = _is_as_left(self.old, self.left, wanted)
-            looked.say(_AS_LEFT if as_left else "changed")
-            if not as_left or not (name := where.heard()):
-                return None
-            return _named(self.old, self.left, os.open(name, FOLDER, dir_fd=self.root), wanted)
+            name = yield as_left
+            if as_left:
+                yield _named(self.old, self.left, os.open(name, FOLDER, dir_fd=self.root), wanted)
+                yield self._removed(wanted)
 
-        self._name, self._say = self._ending.enter_context(beside(second)), where.say
-        self._look = lambda: looked.heard() == _AS_LEFT
+        self._begin(second)
+
+    def _begin(self, task: Task) -> None:
+        if not self._is_for_two:
+            return
+        from compiler.beside import Turns, beside  # noqa: PLC0415 - a small bundle needs none
+
+        with suppress(OSError):  # where no process can be made, this one does it all
+            self._turns = self._ending.enter_context(Turns(len(self._folders)))
+            self._second = self._ending.enter_context(beside(task))
 
     def into(self, name: str, stage: int) -> None:
         """Give the names in this staged folder: its name in the output folder, and it itself, open."""
         self._stage = stage
-        self._say(name)
+        if self._second:
+            self._second.say(name)
 
     @cached_property
     def is_as_left(self) -> bool:
         """Whether the old bundle is as it was left, in every way, and nothing foreign lies in it."""
-        return self._look()
+        return _says_so(self._second) if self._second else _is_as_left(self.old, self.left)
 
     def amended(self, where: str, parts: Parts) -> Left:
         """The staged folder, with all of the old bundle that stays, made to hold these parts.
@@ -98,7 +105,7 @@ class Renewal:
             WriteRefused: The system would not; names the file and the cause.
             RuntimeError: The second process was ended by somebody.
         """
-        old = {folder.name: folder for folder in self.left.folders[1:]}
+        old = {folder.name: folder for folder in self._folders}
         stays = [_if_same(old.get(folder.name), folder.key) for folder in parts.folders]
         # To give second names and to take the first ones takes as long as to write.
         if not self.is_as_left or 2 * (len(stays) - stays.count(None)) < len(stays):
@@ -110,11 +117,12 @@ class Renewal:
         fresh = {}
         with self._folder_for_what_differs() as beside:
             writer = Writer(beside, where)
-            for index in [index for index, each in enumerate(stays) if each is None]:
-                fresh[index] = folder = writer.folder(parts, index)
-                listed[index] = parts.listed(index, folder.digests)
+            for index, each in enumerate(stays):
+                if each is None:
+                    fresh[index] = writer.folder(parts, index)
+                    listed[index] = parts.listed(index, fresh[index].digests)
             top = Writer(self._stage, where).top(parts, above, listed)
-            stamps = self._name()  # of all folders
+            stamps = self._second.heard() if self._second else _named(self.old, self.left, self._stage)
             if stamps is None:
                 raise Differs
             for goes in old.keys() - {each.name for each in stays if each}:
@@ -143,44 +151,44 @@ class Renewal:
         return list(top.names) == [file.path for file in files] and top.digests == digests_of(files)
 
     def end(self) -> None:
-        """Nothing more is given a name after this."""
+        """Nothing more is done by a second process after this."""
         self._ending.close()
+        self._turns, self._second = [range(len(self._folders))], None
 
-    def empty(self, processes: int) -> bool:
+    def empty(self) -> bool:
         """Empty the old bundle, when all that stays has second names; False when something is in the way.
 
         The manifest goes last, as in `compiler.retire`, which ends what is begun here.
         """
+
+        def second(wanted: Callable[[], None]) -> Generator[object, str, None]:
+            yield self._removed(wanted)
+
+        if self._second:
+            self._second.say("published")
+        else:
+            self._begin(second)
+        is_empty = self._removed() and (self._second is None or _says_so(self._second))
+        self.end()  # whatever is left, it is one process that deals with it
+        if not is_empty:
+            return False
         try:
-            if not self._emptied(processes):
-                return False
             for name in sorted(self.left.folders[0].names, key=lambda name: name == MANIFEST):
                 os.unlink(name, dir_fd=self.old)
         except OSError:
             return False
         return True
 
-    def _emptied(self, processes: int) -> bool:
-        """Removes all folders, half of many in a second process; False when something is in the way of that one."""
-        folders = self.left.folders[1:]
-        if processes == 1 or len(folders) < 2 * MANY:
-            _remove_each(self.old, folders)
-            return True
-        from compiler.beside import beside  # noqa: PLC0415 - as above
-
-        half = len(folders) // 2
-
-        def second(wanted: Callable[[], None]) -> bool:
-            try:
-                _remove_each(self.old, folders[half:], wanted)
-            except OSError:
-                return False
-            return True
-
-        with beside(second) as result:
-            _remove_each(self.old, folders[:half])
-            done: bool = result()
-        return done
+    def _removed(self, wanted: Callable[[], None] = lambda: None) -> bool:
+        """Removes folders of the old bundle, at its turns, and no other file; False when something is in the way."""
+        try:
+            for turn in self._turns:
+                for folder in self._folders[turn.start : turn.stop]:
+                    wanted()
+                    _remove(self.old, folder)
+        except OSError:
+            return False
+        return True
 
 
 @contextmanager
@@ -190,14 +198,13 @@ def renewing(root: str, name: str, left: Left | None, processes: int) -> Iterato
     Of a large one a second process begins at once to look at it.
     """
     with ExitStack() as opened:
-        renewal = left and _opened(root, name, left, opened)
-        if renewal and processes > 1 and len(renewal.left.folders) > 2 * MANY:
-            with suppress(OSError):  # where no process can be made, this one does it all
-                renewal.begin_beside()
+        renewal = left and _opened(root, name, left, processes, opened)
+        if renewal:
+            renewal.begin()
         yield renewal
 
 
-def _opened(root: str, name: str, left: Left, opened: ExitStack) -> Renewal | None:
+def _opened(root: str, name: str, left: Left, processes: int, opened: ExitStack) -> Renewal | None:
     try:
         top = os.open(root, FOLDER)
         opened.callback(_let_go, top)
@@ -205,7 +212,7 @@ def _opened(root: str, name: str, left: Left, opened: ExitStack) -> Renewal | No
         opened.callback(_let_go, old)
     except OSError:
         return None  # whoever writes there tells what it is
-    renewal = Renewal(top, old, left)
+    renewal = Renewal(top, old, left, processes)
     opened.callback(renewal.end)
     return renewal
 
@@ -215,8 +222,12 @@ def _let_go(folder: int) -> None:
         os.close(folder)
 
 
-def _nothing(_: str) -> None:
-    """Says it to nobody."""
+def _says_so(second: Second) -> bool:
+    """Whether it says so; not, when somebody ended it."""
+    try:
+        return bool(second.heard())
+    except RuntimeError:
+        return False
 
 
 def _if_same(folder: LeftFolder | None, key: bytes) -> LeftFolder | None:
@@ -272,12 +283,6 @@ def _given(old: int, folder: LeftFolder, stage: int, wanted: Callable[[], None])
     if stat.S_IMODE(status.st_mode) != 0o755:  # noqa: PLR2004 - the umask or an access list took something of it
         raise PermissionError(folder.name)
     return stamp_of(status)
-
-
-def _remove_each(top: int, folders: Sequence[LeftFolder], wanted: Callable[[], None] = lambda: None) -> None:
-    for folder in folders:
-        wanted()
-        _remove(top, folder)
 
 
 def _remove(top: int, folder: LeftFolder) -> None:

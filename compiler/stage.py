@@ -16,7 +16,7 @@ from compiler.stamp import stamp_of
 from compiler.survey import FOLDER, Foreign, open_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from compiler.bundle import File, Parts
 
@@ -28,7 +28,6 @@ _NO_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV}
 )
 _CHUNK = 1 << 20
-_TURN = 64  # folders, at least
 
 
 def write_parts(stage: int, where: str, parts: Parts, processes: int) -> Left:
@@ -41,39 +40,35 @@ def write_parts(stage: int, where: str, parts: Parts, processes: int) -> Left:
         WriteRefused: The system would not; names the file and the cause.
         RuntimeError: The second process was ended by somebody.
     """
-    making = _Making(stage, where, parts)
-    if processes > 1 and len(parts.folders) >= 2 * MANY:
+    making, count = _Making(stage, where, parts), len(parts.folders)
+    if processes > 1 and count >= 2 * MANY:
         from compiler.beside import Turns, beside  # noqa: PLC0415 - a small bundle is written before another process is there
 
-        with Turns(len(making.turns)) as turns, beside(lambda wanted: making.made(turns, wanted)) as result:
+        def second(wanted: Callable[[], None]) -> Generator[_Made, str, None]:
+            yield making.made(turns, wanted)
+
+        with Turns(count) as turns, beside(second) as other:
             above = parts.above()
             made = making.made(turns)
-            made |= result()
+            made |= other.heard()
     else:
         above = parts.above()
-        made = making.made(range(len(making.turns)))
-    each = [folder for turn in range(len(making.turns)) for folder in made[turn]]
+        made = making.made([range(count)])
+    each = [folder for first in sorted(made) for folder in made[first]]
     folders, listed = [left for left, _ in each], [listed for _, listed in each]
     return Left([Writer(stage, where).top(parts, above, listed), *folders], alone=True, until=0)
 
 
 class _Making:
-    """Makes the folders of a bundle, some at each turn.
-
-    Attributes:
-        turns: The folders of each turn.
-    """
+    """Makes the folders of a bundle, some at each turn."""
 
     def __init__(self, stage: int, where: str, parts: Parts) -> None:
         self._parts = parts
         self._writer = Writer(stage, where)
-        count = len(parts.folders)
-        size = max(_TURN, count // 2048)  # `beside.Turns` has room for twice as many
-        self.turns = [range(first, min(first + size, count)) for first in range(0, count, size)]
 
-    def made(self, turns: Iterable[int], wanted: Callable[[], None] = lambda: None) -> _Made:
-        """Of each folder of these turns what was left, and what the manifest says."""
-        return {turn: [self._folder(index, wanted) for index in self.turns[turn]] for turn in turns}
+    def made(self, turns: Iterable[range], wanted: Callable[[], None] = lambda: None) -> _Made:
+        """Of each folder of these turns what was left, and what the manifest says; by the first of its turn."""
+        return {turn.start: [self._folder(index, wanted) for index in turn] for turn in turns}
 
     def _folder(self, index: int, wanted: Callable[[], None]) -> tuple[LeftFolder, bytes]:
         wanted()

@@ -234,7 +234,7 @@ def _renewed(made: Callable[[], Bundle], renewal: Renewal, place: Place, process
         return None
     try:
         left = _amended(made, renewal, place) or _replaced(made(), renewal, place, processes)
-        is_clean_end = left and renewal.empty(processes)
+        is_clean_end = left and renewal.empty()
     except Same:
         renewal.end()
         recover(place)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,9 @@ from compiler.render import render
 from compiler.source import Source
 from compiler.write import WriteRefused, write
 
+Wanted = Callable[[], None]
+Steps = Generator[object, str, None]
+Task = Callable[[Wanted], Steps]
 SPEC = (
     "version: 1\nname: many\naccelerator: atlas-a2\nimage: quay.io/ascend/vllm-ascend:v0.11.0\ncache: /mnt/cache\n"
     "defaults: {interface: eth0}\nserve: {model: /root/.cache/models/large}\nnodes:\n"
@@ -29,40 +32,81 @@ SPEC = (
 
 
 def test_what_the_task_gives_comes_back() -> None:
-    with beside(lambda wanted: (wanted(), os.getpid(), b"x" * 1_000_000)) as result:
-        _, process, content = result()
+    def task(wanted: Wanted) -> Steps:
+        wanted()
+        yield os.getpid(), b"x" * 1_000_000
+
+    with beside(task) as other:
+        process, content = other.heard()
     assert process != os.getpid()
     assert content == b"x" * 1_000_000
     assert str(process) not in children()
 
 
+def test_the_two_talk_in_turns() -> None:
+    def task(_: Wanted) -> Steps:
+        first = yield 1
+        second = yield f"{first}?"
+        yield [first, second]
+
+    with beside(task) as other:
+        other.say("said before it is waited for")
+        assert other.heard() == 1
+        assert other.heard() == "said before it is waited for?"
+        other.say("")
+        assert other.heard() == ["said before it is waited for", ""]
+        other.say("it has nothing more to do")
+        with pytest.raises(RuntimeError, match="without a result"):
+            other.heard()
+        other.say("it is gone, and nobody minds")
+
+
 def test_a_refusal_is_one_here() -> None:
-    def task(_: object) -> None:
+    def task(_: Wanted) -> Steps:
+        yield "so far so good"
         raise WriteRefused("cannot write x: full", "make room")
 
-    with pytest.raises(WriteRefused) as caught, beside(task) as result:
-        result()
+    with beside(task) as other:
+        other.say(f"go on after {other.heard()}")
+        with pytest.raises(WriteRefused) as caught:
+            other.heard()
     assert (caught.value.message, caught.value.hint) == ("cannot write x: full", "make room")
 
 
-def breaks(_: object) -> None:
-    raise ZeroDivisionError
+def breaks(_: Wanted) -> Steps:
+    yield 1 // 0
 
 
-def is_killed(_: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def is_killed(_: Wanted) -> Steps:
+    yield os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("task", "says"), [(breaks, "ZeroDivisionError"), (is_killed, "")])
-def test_any_other_end_is_a_fault(capfd: pytest.CaptureFixture[str], task: Callable[[object], None], says: str) -> None:
-    with pytest.raises(RuntimeError, match="without a result"), beside(task) as result:
-        result()
+class Deadly:
+    def __reduce__(self) -> str:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return ""
+
+
+def is_killed_while_it_says(_: Wanted) -> Steps:
+    yield b"x" * 1_000_000, Deadly()
+
+
+def sleeps(_: Wanted) -> Steps:
+    yield time.sleep(60)
+
+
+@pytest.mark.parametrize(
+    ("task", "says"), [(breaks, "ZeroDivisionError"), (is_killed, ""), (is_killed_while_it_says, "")]
+)
+def test_any_other_end_is_a_fault(capfd: pytest.CaptureFixture[str], task: Task, says: str) -> None:
+    with pytest.raises(RuntimeError, match="without a result"), beside(task) as other:
+        other.heard()
     assert says in capfd.readouterr().err
 
 
 def test_whatever_ends_the_block_ends_the_task() -> None:
     before = children()
-    with pytest.raises(KeyboardInterrupt), beside(lambda _: time.sleep(60)):
+    with pytest.raises(KeyboardInterrupt), beside(sleeps):
         raise KeyboardInterrupt
     assert children() == before
 
@@ -77,8 +121,8 @@ def test_ctrl_c_ends_the_one_and_so_the_other() -> None:
         assert child in children()
         return os.kill(os.getpid(), signal.SIGINT)  # type: ignore[func-returns-value]
 
-    with pytest.raises(KeyboardInterrupt), beside(lambda _: time.sleep(60)) as result:
-        _ = pressed(), result()
+    with pytest.raises(KeyboardInterrupt), beside(sleeps) as other:
+        _ = pressed(), other.heard()
     assert children() == before
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
 
@@ -89,7 +133,7 @@ def test_where_no_process_can_be_made_nothing_is_left(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "fork", no_fork)
     open_before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(BlockingIOError), beside(lambda _: None):
+    with pytest.raises(BlockingIOError), beside(sleeps):
         raise AssertionError
     assert len(os.listdir("/proc/self/fd")) == open_before
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
@@ -105,8 +149,9 @@ def task(wanted):
     while True:
         wanted()
         time.sleep(0.05)
-with beside(task) as result:
-    result()
+    yield
+with beside(task) as other:
+    other.heard()
 """
 
 

@@ -425,7 +425,7 @@ def test_a_spec_with_a_fault_only_has_it_looked_at(tmp_path: Path) -> None:
     assert children() == before
 
 
-@pytest.mark.parametrize("when", ["_is_as_left", "_named"])
+@pytest.mark.parametrize("when", ["_is_as_left", "_named", "_remove"])
 def test_the_second_process_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     left, first = left_by(in_parts(MANY_OLD), tmp_path), os.getpid()
     real = getattr(renew, when)
@@ -441,7 +441,7 @@ def test_the_second_process_is_killed(tmp_path: Path, monkeypatch: pytest.Monkey
         with pytest.raises(RuntimeError):
             write(in_parts(texts), tmp_path, left=left, processes=2)
         texts = MANY_OLD
-    else:  # nothing is known then
+    else:  # nothing is known then, or there is somewhat more to do
         write(in_parts(texts), tmp_path, left=left, processes=2)
     assert seen(tmp_path / "tiny") == expected(in_parts(texts))
     assert names(tmp_path) == ["tiny"]
