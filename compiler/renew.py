@@ -2,7 +2,7 @@
 
 What lies there is known by what the last run left, and by that alone: when anything is otherwise, in any way, the whole
 folder is looked at instead. Of many folders a second process looks at them and gives the names, while the first one
-still plans and prints what they are to hold.
+still plans and prints what they are to hold; then both take the first names.
 """
 
 from __future__ import annotations
