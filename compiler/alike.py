@@ -69,9 +69,9 @@ def unfolded(alike: Alike, tree: Tree, plain: Callable[[str], Tree]) -> Tree | N
         tree: What `alike.text` says, in which nothing was refused.
         plain: What a plain scalar says; or REFUSED.
     """
-    nodes = tree.get("nodes") if isinstance(tree, dict) else None
-    # Each element begins at a bullet; when there are as many, no bullet is anything else.
-    if not isinstance(tree, dict) or not isinstance(nodes, list) or len(nodes) != len(alike.words) + 1:
+    if not isinstance(tree, dict) or not isinstance(nodes := tree.get("nodes"), list):
+        return None
+    if len(nodes) != len(alike.words) + 1:  # each element begins at a bullet: then one of these is something else
         return None
     made = []
     for kind, (node, words) in enumerate(zip(nodes, alike.words, strict=False)):

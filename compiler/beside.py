@@ -101,7 +101,8 @@ def beside(task: Task) -> Iterator[Second]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             raise
         if child == 0:
-            says.close()  # so that it is the first one's alone, and ends with it
+            hears.close()  # so that both are the first one's alone, and end with it
+            says.close()
             _do(task, parent, hears_there, says_there)
         try:
             hears_there.close()

@@ -15,7 +15,7 @@ HEAD = "version: 1\nname: many\nnodes:\n"
 ENTRY = "  - name: {a}\n    address: {b}\n    npu_addresses: {{first: {c}}}\n"
 # A name is taken as it is wherever it stands; of the others some are no text, some are refused, one is what we write.
 WORDS = (
-    *("x", "node-1", "10.0.0.1", "v0.11.0", "a" * 300, "A.b_c-", "0x1f", "2024-01-01", "1.2.3"),
+    *("x", "node-1", "10.0.0.1", "v0.11.0", "a" * 2000, "A.b_c-", "0x1f", "2024-01-01", "1.2.3"),
     *("0", "1", "8000", "1.10", "1e3", "true", "False", "null", "9" * 500),
     *("no", "On", "YES", "007", "1_000", "Hole.of.an.entry.0.0"),
     *("-5", "~", "", ".5", "a b", "a:b", "é", "'q'", '"q"', "*x", "&x y", "!t y", "|", "@", "a,b", "[a]", "{a: b}"),

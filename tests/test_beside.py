@@ -144,20 +144,30 @@ import fcntl, os, sys, time
 from compiler.beside import beside
 root = os.open(sys.argv[1], os.O_RDONLY)
 fcntl.flock(root, fcntl.LOCK_EX)
-def task(wanted):
+def works(wanted):
     print(os.getpid(), flush=True)
     while True:
         wanted()
         time.sleep(0.05)
     yield
-with beside(task) as other:
-    other.heard()
+def says_much(wanted):
+    print(os.getpid(), flush=True)
+    yield b"x" * 1_000_000
+def listens(wanted):
+    yield
+    print(os.getpid(), flush=True)
+    yield
+with beside(globals()[sys.argv[2]]) as other:
+    other.say("go on")
+    time.sleep(60)
 """
 
 
-def test_it_ends_when_whoever_wanted_it_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("does", ["works", "says_much", "listens"])
+def test_it_ends_when_whoever_wanted_it_is_killed(tmp_path: Path, does: str) -> None:
     """And until then it keeps the lock: nobody else works on what it is still writing."""
-    with subprocess.Popen((sys.executable, "-c", LOCKED, tmp_path), stdout=subprocess.PIPE, text=True) as process:
+    command = (sys.executable, "-c", LOCKED, tmp_path, does)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         child = int(process.stdout.readline())
         root = os.open(tmp_path, os.O_RDONLY)
@@ -177,6 +187,8 @@ def test_it_ends_when_whoever_wanted_it_is_killed(tmp_path: Path) -> None:
 
         until(is_free)
         os.close(root)
+        assert process.stderr is not None
+        assert not process.stderr.read()
 
 
 def test_two_processes_write_what_one_does(tmp_path: Path) -> None:
