@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import clusters
 from engine_faults import Fault
 from engine_said import STDERR, STDOUT
+from processes import until
 
 from compiler import cli
 from compiler.compile import compile_spec
@@ -406,14 +407,6 @@ def _other(own: Container, planned: NodePlan, plan: Plan) -> Iterator[str]:
     mounts = [(each["Source"], each["Destination"]) for each in own.mounts]
     if mounts != [(each["Source"], each["Target"]) for each in body["HostConfig"]["Mounts"]]:
         yield f"other mounts: {mounts}"
-
-
-def until(holds: Callable[[], object], seconds: float = 10) -> None:
-    """Waits until it holds."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it never held"
-        time.sleep(MOMENT)
 
 
 @contextmanager

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
+def until(holds: Callable[[], object], seconds: float = 20) -> None:
+    """Waits until it holds; fails after that time."""
+    deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, f"not so in {seconds} s"
         time.sleep(0.01)
 
 

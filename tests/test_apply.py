@@ -14,9 +14,10 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
-from apply_cluster import NAME, Meanwhile, Rack, rack, until
+from apply_cluster import NAME, Meanwhile, Rack, rack
 from clusters import DIGEST, IMAGE
 from engine_faults import Cuts
+from processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from apply_cluster import Meanwhile, rack, until
+from apply_cluster import Meanwhile, rack
 from engine_answers import Cut
 from engine_faults import FULL, Cuts, Dies, Fault, Hangs, Late, fails
+from processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,6 +21,7 @@ import requests
 from engine_api import Engine
 from engine_faults import Cuts, Dies, Garbage, Hangs, Late, Says, Slow, Tears, fails, full
 from engine_state import KILLED
+from processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,13 +81,6 @@ def refused(status: int, says: str, call: Callable[..., Any], *words: Any, **mor
     with pytest.raises(docker.errors.APIError) as raised:
         call(*words, **more)
     assert (raised.value.status_code, raised.value.explanation) == (status, says)
-
-
-def until(holds: Callable[[], object], seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # ---- Making a container --------------------------------------------------------------------------------

@@ -25,13 +25,14 @@ from hypothesis import strategies as st
 from parts import part
 from plans import PORTS
 from plans_scripts import cluster, script
+from processes import until
 
 from compiler.container import start_script
 from compiler.plan import Secret, Timeouts, Variable
 from compiler.ray import ray_start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from compiler.plan import Plan
 
@@ -360,15 +361,6 @@ def test_an_interrupted_ray_start_leaves_nothing(bench: Bench) -> None:
     assert time.monotonic() - began < 5
     [told] = bench.told("ray")
     until(lambda: told.ended)
-
-
-def until(seen: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for something; fail after that time."""
-    end = time.monotonic() + seconds
-    while not seen():
-        if time.monotonic() > end:
-            pytest.fail(f"not seen in {seconds} s")
-        time.sleep(0.02)
 
 
 class TestServe:
