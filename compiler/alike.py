@@ -71,7 +71,7 @@ def unfolded(alike: Alike, tree: Tree, plain: Callable[[str], Tree]) -> Tree | N
     """
     if not isinstance(tree, dict) or not isinstance(nodes := tree.get("nodes"), list):
         return None
-    if len(nodes) != len(alike.words) + 1:  # each element begins at a bullet: then one of these is something else
+    if len(nodes) != len(alike.words) + 1:  # each element begins at a bullet: then some bullet is no element's
         return None
     made = []
     for kind, (node, words) in enumerate(zip(nodes, alike.words, strict=False)):

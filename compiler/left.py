@@ -10,6 +10,11 @@ if TYPE_CHECKING:
 MANY = 128  # folders for each of two processes, at least: to begin the second takes as long as to write so many
 
 
+def is_for_two(folders: int, processes: int) -> bool:
+    """Whether a second process is worth while for so many folders, where there may be so many processes."""
+    return processes > 1 and folders >= 2 * MANY
+
+
 class LeftFolder(NamedTuple):
     """A folder that was left.
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from compiler.bundle import digests_of
-from compiler.left import MANY, Left, LeftFolder
+from compiler.left import Left, LeftFolder, is_for_two
 from compiler.manifest import MANIFEST
 from compiler.stage import Writer, make_folders
 from compiler.stamp import is_as_left, stamp_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from compiler.beside import Second, Task
     from compiler.bundle import File, Parts
 
-_BESIDE = ".differs"  # no name of a node
+_DIFFERING = ".differs"  # no name of a node
 
 
 class Differs(Exception):  # noqa: N818 - named for what is found; nothing here is a bug
@@ -50,7 +50,7 @@ class Renewal:
     def __init__(self, root: int, old: int, left: Left, processes: int) -> None:
         self.root, self.old, self.left = root, old, left
         self._folders = left.folders[1:]
-        self._is_for_two = processes > 1 and len(self._folders) >= 2 * MANY
+        self._is_for_two = is_for_two(len(self._folders), processes)
         self._ending = ExitStack()
         self._stage = -1
         self._turns: Iterable[range] = ()
@@ -115,8 +115,8 @@ class Renewal:
         if None not in stays and len(stays) == len(old) and self._has_on_top([*above, parts.last(listed)]):
             raise Same
         fresh = {}
-        with self._folder_for_what_differs() as beside:
-            writer = Writer(beside, where)
+        with self._folder_for_what_differs() as differing:
+            writer = Writer(differing, where)
             for index, each in enumerate(stays):
                 if each is None:
                     fresh[index] = writer.folder(parts, index)
@@ -128,7 +128,7 @@ class Renewal:
             for goes in old.keys() - {each.name for each in stays if each}:
                 _remove(self._stage, old[goes])
             for folder in fresh.values():
-                os.rename(folder.name, folder.name, src_dir_fd=beside, dst_dir_fd=self._stage)
+                os.rename(folder.name, folder.name, src_dir_fd=differing, dst_dir_fd=self._stage)
         named = dict(zip(old, stamps, strict=True))
         folders = [
             each._replace(stamps=array("q", [named[each.name], *each.stamps[1:]])) if each else fresh[index]
@@ -139,12 +139,12 @@ class Renewal:
     @contextmanager
     def _folder_for_what_differs(self) -> Iterator[int]:
         """A folder in the staged one, open, for what is made before all names are given."""
-        folder = make_folders(self._stage, _BESIDE, set())
+        folder = make_folders(self._stage, _DIFFERING, set())
         try:
             yield folder
         finally:
             os.close(folder)
-        os.rmdir(_BESIDE, dir_fd=self._stage)
+        os.rmdir(_DIFFERING, dir_fd=self._stage)
 
     def _has_on_top(self, files: Sequence[File]) -> bool:
         top = self.left.folders[0]

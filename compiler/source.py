@@ -85,12 +85,15 @@ def _read_alike(name: str, text: str) -> Tree | None:
         return None
     from compiler.alike import folded, unfolded  # noqa: PLC0415 - of a short text all is parsed before this is there
 
-    alike, reader = folded(text), _Reader(name)
+    alike = folded(text)
+    if alike is None:
+        return None
+    reader = _Reader(name)
     try:
-        tree = reader.read(alike.text) if alike else None
+        tree = reader.read(alike.text)
     except Stop:
         return None  # what stops here stops the whole text, and is told at its place there
-    return unfolded(alike, tree, plain) if alike and tree and not reader.faults else None
+    return None if reader.faults else unfolded(alike, tree, plain)
 
 
 def decode(source: Source) -> str:

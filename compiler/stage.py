@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from compiler.bundle import digests_of, mode_of
-from compiler.left import MANY, Left, LeftFolder
+from compiler.left import Left, LeftFolder, is_for_two
 from compiler.refusal import refusal
 from compiler.stamp import stamp_of
 from compiler.survey import FOLDER, Foreign, open_folder
@@ -41,7 +41,7 @@ def write_parts(stage: int, where: str, parts: Parts, processes: int) -> Left:
         RuntimeError: The second process was ended by somebody.
     """
     making, count = _Making(stage, where, parts), len(parts.folders)
-    if processes > 1 and count >= 2 * MANY:
+    if is_for_two(count, processes):
         from compiler.beside import Turns, beside  # noqa: PLC0415 - a small bundle is written before another process is there
 
         def second(wanted: Callable[[], None]) -> Generator[_Made, str, None]:

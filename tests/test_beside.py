@@ -14,7 +14,7 @@ import pytest
 from processes import children, until
 from small_bundles import expected, names, nodes, seen
 
-from compiler.beside import beside
+from compiler.beside import Turns, beside
 from compiler.bundle import Bundle, File, Folder, Parts
 from compiler.compile import compile_spec
 from compiler.left import MANY
@@ -59,6 +59,12 @@ def test_the_two_talk_in_turns() -> None:
         with pytest.raises(RuntimeError, match="without a result"):
             other.heard()
         other.say("it is gone, and nobody minds")
+
+
+@pytest.mark.parametrize("count", [0, 1, 64, 65, 10_000, 65_537, 100_000])
+def test_each_number_has_one_turn(count: int) -> None:
+    with Turns(count) as turns:
+        assert [number for turn in turns for number in turn] == [*range(count)]
 
 
 def test_a_refusal_is_one_here() -> None:
